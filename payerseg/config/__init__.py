@@ -1,0 +1,1 @@
+"""What may be chosen, and what training fixed; standard library only."""

@@ -1,0 +1,261 @@
+"""The model card: every fact that training fixed and inference must repeat (model.json ↔ dataclasses).
+
+A card travels with its weights, so inference cannot use another preprocessing than training did.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from payerseg.errors import BundleError
+
+CARD_FORMAT = 1
+CARD_FILE = "model.json"
+WEIGHTS_FILE = "model.weights.h5"
+PRIOR_FILE = "spine_prior.json"
+
+Antialias = Literal["none", "box"]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSpec:
+    """How brightness becomes network input: `clip(hu * scale + shift, low, high)`."""
+
+    scale: float = 1 / 600
+    shift: float = 0.0
+    low: float = -1.7
+    high: float = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSpec:
+    """How a scan becomes network input.
+
+    Attributes:
+        spacing_mm: isotropic spacing of the input, mm.
+        multiple: every side of the input is a multiple of this many voxels.
+        size_xyz: fixed input size in voxels (stage 3), None where it follows the scan or box.
+        antialias: "box" averages whole voxels down to just below `spacing_mm` before the linear
+            resampling; "none" does not.
+        smoothing_mm: sigmas of Gaussians applied one after the other before resampling.
+        window: intensities.
+        outside_hu: value beyond the scan.
+        margin_mm: growth of the spine box (x, y, z) before stage 2.
+        offset_mm: shift (x, y, z) of the stage-3 crop's centre from the landmark.
+        sigma_mm: sigma of the point heatmap: the target of stages 1 and 2, the input of stage 3.
+        size_rule: "multiple" rounds up to `multiple`; "reference" picks from the reference's sizes.
+    """
+
+    spacing_mm: float
+    multiple: int = 16
+    size_xyz: tuple[int, int, int] | None = None
+    antialias: Antialias = "box"
+    smoothing_mm: tuple[float, ...] = ()
+    window: WindowSpec = field(default_factory=WindowSpec)
+    outside_hu: float = -1024.0
+    margin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    offset_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    sigma_mm: float = 6.0
+    size_rule: Literal["multiple", "reference"] = "multiple"
+
+
+@dataclass(frozen=True, slots=True)
+class UNetSpec:
+    """A 3-D U-Net.
+
+    Attributes:
+        widths: filters per level, finest first; its length is the number of levels.
+        inputs, outputs: channels.
+        repeats: convolutions per block.
+        style: "payer": the deepest level runs a contracting and an expanding block (REFERENCE §2.1);
+            "simple": one block there.
+        activation: after each convolution; "leaky_relu" has slope 0.1.
+        normalization: between convolution and activation.
+        dropout: after each activation, training only.
+        upsampling: "linear" (half-pixel, edge-replicated) or "nearest".
+        head_activation: of the 1x1x1 head.
+        head_stddev: None = He initialisation; else truncated normal of this sigma.
+        head_bias: initial bias of the head.
+    """
+
+    widths: tuple[int, ...]
+    inputs: int = 1
+    outputs: int = 1
+    repeats: int = 2
+    style: Literal["payer", "simple"] = "payer"
+    activation: Literal["leaky_relu", "relu"] = "leaky_relu"
+    normalization: Literal["none", "batch"] = "none"
+    dropout: float = 0.0
+    upsampling: Literal["linear", "nearest"] = "linear"
+    head_activation: Literal["linear", "tanh", "sigmoid", "softmax"] = "linear"
+    head_stddev: float | None = None
+    head_bias: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SCNetSpec:
+    """A SpatialConfiguration-Net: local heatmaps times spatial heatmaps.
+
+    Attributes:
+        local: U-Net on the image; its head activation makes the local heatmaps.
+        spatial: U-Net at 1/pool resolution; its head is upsampled, then activated.
+        pool: average pooling before, and upsampling factor after, the spatial net.
+        spatial_input: what the spatial net sees: "local" heatmaps (REFERENCE §2.3) or the "image"
+            (two parallel pathways).
+        upsampling: of the spatial heatmaps.
+        spatial_activation: after that upsampling.
+    """
+
+    local: UNetSpec
+    spatial: UNetSpec
+    pool: int = 4
+    spatial_input: Literal["local", "image"] = "local"
+    upsampling: Literal["cubic", "linear"] = "cubic"
+    spatial_activation: Literal["linear", "tanh", "sigmoid"] = "tanh"
+
+
+NetworkSpec = UNetSpec | SCNetSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One training source, as its licence asks it to be named."""
+
+    name: str
+    licence: str
+    items: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRecord:
+    """How the weights came to be."""
+
+    sources: tuple[Source, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+    iterations: int = 0
+    seed: int = 0
+    hardware: str = ""
+    hours: float = 0.0
+    command: str = ""
+    notes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Everything a stage must know about its weights.
+
+    Attributes:
+        stage: name of the stage the weights are for.
+        family: "payer" (this house's default) or "verse_pytorch".
+        output: what the network's last layer means.
+        channels: VerSe labels of the output channels, () where there is one.
+        weights_sha256: of the weights file.
+    """
+
+    stage: str
+    network: NetworkSpec
+    sampling: SamplingSpec
+    output: Literal["heatmap", "logit", "probability", "label_probability"] = "heatmap"
+    family: str = "payer"
+    channels: tuple[int, ...] = ()
+    weights_sha256: str = ""
+    format: int = CARD_FORMAT
+    training: TrainingRecord = field(default_factory=TrainingRecord)
+
+    def to_json(self) -> str:
+        """Return the card as indented JSON with a stable key order."""
+        data = asdict(self)
+        data["network"] = {"type": type(self.network).__name__, **data["network"]}
+        return json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str = CARD_FILE) -> ModelCard:
+        """Read a card.
+
+        Raises:
+            BundleError: not JSON, an unknown or missing key, a wrong type, another format version.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            msg = f"{source} is not JSON ({error}); expected a payerseg model card"
+            raise BundleError(msg) from error
+        if not isinstance(data, dict) or data.get("format") != CARD_FORMAT:
+            found = data.get("format") if isinstance(data, dict) else type(data).__name__
+            msg = f"{source} has card format {found!r}; this payerseg reads format {CARD_FORMAT}"
+            raise BundleError(msg)
+        return _build(cls, data, source)
+
+    @classmethod
+    def read(cls, folder: Path) -> ModelCard:
+        """Read the card of a bundle folder.
+
+        Raises:
+            BundleError: the folder holds none, or a wrong one.
+        """
+        path = folder / CARD_FILE
+        if not path.is_file():
+            msg = f"{folder} holds no {CARD_FILE}; expected a model bundle (folder with card and weights)"
+            raise BundleError(msg)
+        return cls.from_json(path.read_text(encoding="utf-8"), str(path))
+
+
+_NETWORKS: dict[str, type] = {"UNetSpec": UNetSpec, "SCNetSpec": SCNetSpec}
+
+
+def _build(kind: type, data: Any, where: str) -> Any:
+    """Build a dataclass from plain JSON, strictly."""
+    if not isinstance(data, dict):
+        msg = f"{where}: expected an object for {kind.__name__}, found {type(data).__name__}"
+        raise BundleError(msg)
+    if kind in _NETWORKS.values():
+        data = {key: value for key, value in data.items() if key != "type"}
+    names = {f.name for f in fields(kind)}
+    unknown = sorted(set(data) - names)
+    if unknown:
+        msg = f"{where}: unknown key {unknown[0]!r} in {kind.__name__}; known are {sorted(names)}"
+        raise BundleError(msg)
+    hints = get_type_hints(kind)
+    values = {key: _value(hints[key], value, f"{where}.{key}") for key, value in data.items()}
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        msg = f"{where}: {error}"
+        raise BundleError(msg) from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin, args = get_origin(hint), get_args(hint)
+    if hint == NetworkSpec:
+        name = value.get("type") if isinstance(value, dict) else None
+        if name not in _NETWORKS:
+            msg = f"{where}: network type {name!r} is unknown; known are {sorted(_NETWORKS)}"
+            raise BundleError(msg)
+        return _build(_NETWORKS[name], value, where)
+    if origin in (Union, UnionType):
+        if value is None and type(None) in args:
+            return None
+        return _value(next(arg for arg in args if arg is not type(None)), value, where)
+    if is_dataclass(hint):
+        return _build(hint, value, where)
+    if origin is tuple and isinstance(value, list):
+        inner = args[0]
+        if args[-1] is not Ellipsis and len(args) != len(value):
+            msg = f"{where}: expected {len(args)} values, found {len(value)}"
+            raise BundleError(msg)
+        return tuple(_value(inner, item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is Literal and value in args:
+        return value
+    if origin is dict and isinstance(value, dict):
+        return {str(key): _value(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str) and type(value) is hint:
+        return value
+    msg = f"{where}: {value!r} is not a {hint}"
+    raise BundleError(msg)

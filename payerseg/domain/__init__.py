@@ -1,0 +1,1 @@
+"""The nouns of payerseg: grid, volume, vertebra, landmarks, spine box; numpy only."""
