@@ -1,0 +1,1 @@
+"""Scan to network input: the one path, used by inference, training and evaluation alike."""
