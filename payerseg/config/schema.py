@@ -1,0 +1,194 @@
+"""What may be chosen: one frozen dataclass per stage, one for the driver.
+
+Trained facts (spacing, window, network) are not here: they travel with the weights (`model_card.py`).
+Every stage sees its own dataclass and nothing else; that dataclass is part of the stage's freshness key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from payerseg.config.option import check_options, option
+
+Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+Keep = Literal["results", "standard", "all"]
+
+PRECISION_TEXT = "arithmetic of the network; auto = mixed bfloat16 where the processor has it"
+MEMORY_TEXT = "bound on the memory of the network's activations, MB; larger inputs are tiled"
+
+
+@dataclass(frozen=True, slots=True)
+class PreparationConfig:
+    """Stage 0: which scans are accepted."""
+
+    min_size_mm: float = option(
+        30.0, "a scan thinner than this along any axis is refused, mm", at_least=0
+    )
+    max_spacing_mm: float = option(
+        12.0, "a scan with a voxel longer than this is refused, mm", at_least=0.1
+    )
+    check_hounsfield: bool = option(True, "refuse scans that are not plausibly in Hounsfield units")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SpineLocalizationConfig:
+    """Stage 1: the spine's box."""
+
+    threshold: float = option(
+        0.3, "part of the heatmap's peak that belongs to the spine", at_least=0.01, at_most=0.99
+    )
+    min_peak: float = option(
+        0.2, "a heatmap whose peak is below this holds no spine", at_least=0.0, at_most=1.0
+    )
+    precision: Precision = option("auto", PRECISION_TEXT)
+    memory_mb: int = option(2000, MEMORY_TEXT, at_least=100)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphConfig:
+    """The spine graph: which candidates are which vertebra."""
+
+    candidate_sigma_mm: float = option(
+        4.0, "smoothing of the heatmaps before maxima are sought, mm", at_least=0, at_most=20
+    )
+    candidate_threshold: float = option(
+        0.05, "smallest heatmap value of a candidate", at_least=0, at_most=1
+    )
+    merge_distance_mm: float = option(
+        9.0, "candidates of different labels closer than this are one place, mm", at_least=0
+    )
+    node_bias: float = option(2.5, "reward for every vertebra that is named")
+    evidence_floor: float = option(
+        0.005, "share of a label below which its evidence counts as none", at_least=1e-6, at_most=1
+    )
+    mass_weight: float = option(0.7, "weight of how strong a place is in all labels", at_least=0)
+    edge_weight: float = option(
+        6.0, "cost of a squared deviation from the expected distance to the neighbour", at_least=0
+    )
+    skip_cost: float = option(2.0, "cost of passing over one silent vertebra", at_least=0)
+    review_margin: float = option(
+        1.0, "smaller lead over the best other labelling asks for a review", at_least=0
+    )
+    reference_heat_weight: float = option(
+        0.2, "lambda of the reference's graph (decoder = reference only)", at_least=0, at_most=1
+    )
+    reference_bias: float = option(2.0, "bias of the reference's graph (decoder = reference only)")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class VertebraeLocalizationConfig:
+    """Stage 2: where each vertebra is, and its name."""
+
+    decoder: Literal["merged", "reference"] = option(
+        "merged", "merged = label evidence over shared places; reference = the published graph"
+    )
+    tile_merge: Literal["blend", "max"] = option(
+        "blend", "how overlapping tiles join; max = as the reference"
+    )
+    tile_overlap: float = option(
+        0.5, "overlap of neighbouring tiles as a part of their size", at_least=0, at_most=0.9
+    )
+    tile_size_zyx: tuple[int, int, int] | None = option(
+        None, "fixed tile size in voxels; left out = as large as memory_mb allows", at_least=16
+    )
+    border_mm: float = option(
+        10.0,
+        "landmarks this near the scan's upper or lower end are flagged (reference: dropped), mm",
+        at_least=0,
+    )
+    precision: Precision = option("auto", PRECISION_TEXT)
+    memory_mb: int = option(4000, MEMORY_TEXT, at_least=100)
+    graph: GraphConfig = option(GraphConfig, "the spine graph")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class VertebraeSegmentationConfig:
+    """Stage 3: one mask per vertebra."""
+
+    threshold: float = option(
+        0.5, "probability from which a voxel belongs to the vertebra", at_least=0.01, at_most=0.99
+    )
+    min_volume_ml: float = option(
+        0.5, "a smaller mask is reported as implausible, ml", at_least=0
+    )
+    max_volume_ml: float = option(
+        150.0, "a larger mask is reported as implausible, ml", at_least=1
+    )
+    batch: int = option(1, "vertebrae per network call", at_least=1, at_most=32)
+    vertebra_masks: Literal["none", "cropped", "full"] = option(
+        "cropped", "files in vertebrae/: none, cropped to the vertebra, or on the scan's grid"
+    )
+    precision: Precision = option("auto", PRECISION_TEXT)
+    memory_mb: int = option(4000, MEMORY_TEXT, at_least=100)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class QualityReportConfig:
+    """Stage 4: checks, measurements, one page."""
+
+    viewer: bool = option(True, "put an interactive viewer into the page (adds the reduced scan)")
+    viewer_spacing_mm: float = option(
+        2.0, "spacing of the scan inside the page, mm", at_least=0.5, at_most=10
+    )
+    measurements: bool = option(True, "write measurements.csv")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class DriverConfig:
+    """The driver: processes, timers, what stays on disk. Never part of a freshness key."""
+
+    device: str = option("auto", "auto, cpu, gpu or gpu:N")
+    backend: Literal["tensorflow", "torch", "jax"] = option("tensorflow", "engine under Keras")
+    threads: int = option(0, "threads of one stage process; 0 = all cores", at_least=0)
+    keep: Keep = option(
+        "standard", "results = what stages and people read; standard = and heatmaps of stage 1; "
+        "all = and label heatmaps"
+    )
+    seed: int = option(0, "seed given to the stages", at_least=0)
+    heartbeat_s: float = option(5.0, "between heartbeats of a stage, s", at_least=0.01)
+    startup_s: float = option(300.0, "a stage must have started by then, s", at_least=0.1)
+    silence_s: float = option(180.0, "a stage without any event for so long is ended, s", at_least=0.1)
+    case_s: float = option(
+        1800.0, "time for one case of up to case_megavoxels, s; larger ones get more", at_least=0.1
+    )
+    case_megavoxels: float = option(150.0, "scan size that case_s is meant for, 10^6 voxels", at_least=1)
+    grace_s: float = option(10.0, "between asking a stage to end and killing it, s", at_least=0.01)
+    max_restarts: int = option(2, "new processes for one stage after crashes", at_least=0)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """All choices of a run; one TOML table per field."""
+
+    preparation: PreparationConfig = option(PreparationConfig, "stage 0")
+    spine_localization: SpineLocalizationConfig = option(SpineLocalizationConfig, "stage 1")
+    vertebrae_localization: VertebraeLocalizationConfig = option(
+        VertebraeLocalizationConfig, "stage 2"
+    )
+    vertebrae_segmentation: VertebraeSegmentationConfig = option(
+        VertebraeSegmentationConfig, "stage 3"
+    )
+    quality_report: QualityReportConfig = option(QualityReportConfig, "stage 4")
+    driver: DriverConfig = option(DriverConfig, "the driver")
