@@ -1,0 +1,1 @@
+"""Network definitions and their weights; Keras only, one definition for every backend."""

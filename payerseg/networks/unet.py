@@ -1,0 +1,187 @@
+"""The 3-D U-Net of stages 1 and 3, and the trunk of both parts of the SpatialConfiguration-Net."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import keras
+
+from payerseg.config.model_card import UNetSpec
+from payerseg.errors import ConfigError
+from payerseg.networks.layers import InterpolatedUpsampling3D
+
+LEAKY_SLOPE = 0.1
+HEAD_DTYPE = "float32"
+
+
+@dataclass
+class Parts:
+    """Names and initialises the layers of one network.
+
+    Each layer draws from a seed of its own: Keras gives layers that share an initialiser, or a seed,
+    identical weights.
+
+    Attributes:
+        dtype: dtype policy of everything but heads.
+        seeds: where layers take their seed from, in order of creation.
+        prefix: before every layer name.
+    """
+
+    dtype: str
+    seeds: Any = field(default_factory=count)
+    prefix: str = ""
+
+    @classmethod
+    def seeded(cls, dtype: str, seed: int) -> Parts:
+        """Return parts whose seeds do not overlap those of another `seed`."""
+        return cls(dtype, count(seed * 100_003))
+
+    def named(self, prefix: str) -> Parts:
+        """Return parts that share the seeds and put `prefix` before names."""
+        return Parts(self.dtype, self.seeds, prefix)
+
+    def convolution(self, filters: int, name: str) -> keras.layers.Layer:
+        """Return a 3x3x3 convolution, zero-padded, He-initialised (truncated normal, fan-in)."""
+        return keras.layers.Conv3D(
+            filters,
+            3,
+            padding="same",
+            data_format="channels_last",
+            kernel_initializer=keras.initializers.HeNormal(seed=next(self.seeds)),
+            dtype=self.dtype,
+            name=self.prefix + name,
+        )
+
+    def head(self, spec: UNetSpec, name: str = "head") -> keras.layers.Layer:
+        """Return the 1x1x1 head, in float32 whatever the policy."""
+        seed = next(self.seeds)
+        if spec.head_stddev is None:
+            kernel = keras.initializers.HeNormal(seed=seed)
+        else:
+            kernel = keras.initializers.TruncatedNormal(stddev=spec.head_stddev, seed=seed)
+        return keras.layers.Conv3D(
+            spec.outputs,
+            1,
+            padding="same",
+            data_format="channels_last",
+            kernel_initializer=kernel,
+            bias_initializer=keras.initializers.Constant(spec.head_bias),
+            dtype=HEAD_DTYPE,
+            name=self.prefix + name,
+        )
+
+    def activation(self, kind: str, name: str) -> keras.layers.Layer:
+        """Return the activation inside a block."""
+        if kind == "leaky_relu":
+            return keras.layers.LeakyReLU(LEAKY_SLOPE, dtype=self.dtype, name=self.prefix + name)
+        return keras.layers.ReLU(dtype=self.dtype, name=self.prefix + name)
+
+
+def check_unet_spec(spec: UNetSpec) -> None:
+    """Refuse a specification that no network can be built from.
+
+    Raises:
+        ConfigError: no level, or a count below one, or a dropout outside [0, 1).
+    """
+    counts = (*spec.widths, spec.inputs, spec.outputs, spec.repeats)
+    if not spec.widths or min(counts) < 1 or not 0 <= spec.dropout < 1:
+        msg = (
+            f"U-Net with widths {spec.widths}, {spec.inputs} inputs, {spec.outputs} outputs, "
+            f"{spec.repeats} repeats, dropout {spec.dropout}; expected one width per level, "
+            "counts of at least 1 and a dropout in [0, 1)"
+        )
+        raise ConfigError(msg)
+
+
+def _block(x: Any, parts: Parts, spec: UNetSpec, level: int, name: str) -> Any:
+    """Append `repeats` x (convolution, normalisation, activation, dropout) at one level."""
+    for i in range(spec.repeats):
+        x = parts.convolution(spec.widths[level], f"{name}{level}_conv{i}")(x)
+        if spec.normalization == "batch":
+            # Momentum and epsilon of the PyTorch remake, whose family uses this option.
+            x = keras.layers.BatchNormalization(
+                axis=-1,
+                momentum=0.9,
+                epsilon=1e-5,
+                dtype=parts.dtype,
+                name=f"{parts.prefix}{name}{level}_norm{i}",
+            )(x)
+        x = parts.activation(spec.activation, f"{name}{level}_act{i}")(x)
+        if spec.dropout:
+            x = keras.layers.Dropout(
+                spec.dropout,
+                seed=next(parts.seeds),
+                dtype=parts.dtype,
+                name=f"{parts.prefix}{name}{level}_drop{i}",
+            )(x)
+    return x
+
+
+def _pool(parts: Parts, name: str) -> keras.layers.Layer:
+    return keras.layers.AveragePooling3D(
+        2, data_format="channels_last", dtype=parts.dtype, name=parts.prefix + name
+    )
+
+
+def _upsampling(parts: Parts, spec: UNetSpec, name: str) -> keras.layers.Layer:
+    if spec.upsampling == "linear":
+        return InterpolatedUpsampling3D(2, "linear", dtype=parts.dtype, name=parts.prefix + name)
+    return keras.layers.UpSampling3D(
+        2, data_format="channels_last", dtype=parts.dtype, name=parts.prefix + name
+    )
+
+
+def unet_trunk(x: Any, parts: Parts, spec: UNetSpec) -> Any:
+    """Append all of a U-Net but its head (REFERENCE §2.1).
+
+    Args:
+        x: (b, z, y, x, c); sizes must be multiples of 2 ** (levels - 1).
+        parts: names, seeds and dtype.
+        spec: widths and the rest.
+
+    Returns:
+        (b, z, y, x, widths[0]).
+    """
+    check_unet_spec(spec)
+    deepest = len(spec.widths) - 1
+    skips = []
+    for level in range(deepest):
+        x = _block(x, parts, spec, level, "contracting")
+        skips.append(x)
+        x = _pool(parts, f"pool{level}")(x)
+    x = _block(x, parts, spec, deepest, "contracting")
+    if spec.style == "payer":
+        x = _block(x, parts, spec, deepest, "expanding")
+    for level in reversed(range(deepest)):
+        x = _upsampling(parts, spec, f"upsample{level}")(x)
+        join = keras.layers.Concatenate(
+            axis=-1, dtype=parts.dtype, name=f"{parts.prefix}concat{level}"
+        )
+        x = join([skips[level], x])
+        x = _block(x, parts, spec, level, "expanding")
+    return x
+
+
+def build_unet(spec: UNetSpec, dtype: str = "float32", seed: int = 0) -> keras.Model:
+    """Build a U-Net.
+
+    Args:
+        spec: from the model card.
+        dtype: Keras dtype policy: "float32", "mixed_bfloat16" or "mixed_float16".
+        seed: of the initial weights and of dropout.
+
+    Returns:
+        (b, z, y, x, inputs) → (b, z, y, x, outputs) float32; sizes z, y, x may be any multiples of
+        2 ** (levels - 1).
+
+    Raises:
+        ConfigError: an impossible specification.
+    """
+    parts = Parts.seeded(dtype, seed)
+    inputs = keras.Input((None, None, None, spec.inputs), dtype="float32", name="image")
+    x = unet_trunk(inputs, parts, spec)
+    x = parts.head(spec)(x)
+    x = keras.layers.Activation(spec.head_activation, dtype=HEAD_DTYPE, name="output")(x)
+    return keras.Model(inputs, x, name="unet")
