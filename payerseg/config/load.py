@@ -77,7 +77,9 @@ def to_toml(config: Any) -> str:
 def preset_names() -> list[str]:
     """Names of the packaged presets."""
     folder = resources.files("payerseg.config") / "presets"
-    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+    return sorted(
+        item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")
+    )
 
 
 def parse_override(text: str) -> Table:
@@ -163,7 +165,9 @@ def _merge(below: Table, above: Table) -> Table:
 def _section_name(kind: type) -> str:
     """RunConfig → run, VertebraeLocalizationConfig → vertebrae_localization."""
     name = kind.__name__.removesuffix("Config")
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip(
+        "_"
+    )
 
 
 def _write_table(table: Table, prefix: str, lines: list[str]) -> None:

@@ -121,12 +121,8 @@ class VertebraeSegmentationConfig:
     threshold: float = option(
         0.5, "probability from which a voxel belongs to the vertebra", at_least=0.01, at_most=0.99
     )
-    min_volume_ml: float = option(
-        0.5, "a smaller mask is reported as implausible, ml", at_least=0
-    )
-    max_volume_ml: float = option(
-        150.0, "a larger mask is reported as implausible, ml", at_least=1
-    )
+    min_volume_ml: float = option(0.5, "a smaller mask is reported as implausible, ml", at_least=0)
+    max_volume_ml: float = option(150.0, "a larger mask is reported as implausible, ml", at_least=1)
     batch: int = option(1, "vertebrae per network call", at_least=1, at_most=32)
     vertebra_masks: Literal["none", "cropped", "full"] = option(
         "cropped", "files in vertebrae/: none, cropped to the vertebra, or on the scan's grid"
@@ -160,17 +156,22 @@ class DriverConfig:
     backend: Literal["tensorflow", "torch", "jax"] = option("tensorflow", "engine under Keras")
     threads: int = option(0, "threads of one stage process; 0 = all cores", at_least=0)
     keep: Keep = option(
-        "standard", "results = what stages and people read; standard = and heatmaps of stage 1; "
-        "all = and label heatmaps"
+        "standard",
+        "results = what stages and people read; standard = and heatmaps of stage 1; "
+        "all = and label heatmaps",
     )
     seed: int = option(0, "seed given to the stages", at_least=0)
     heartbeat_s: float = option(5.0, "between heartbeats of a stage, s", at_least=0.01)
     startup_s: float = option(300.0, "a stage must have started by then, s", at_least=0.1)
-    silence_s: float = option(180.0, "a stage without any event for so long is ended, s", at_least=0.1)
+    silence_s: float = option(
+        180.0, "a stage without any event for so long is ended, s", at_least=0.1
+    )
     case_s: float = option(
         1800.0, "time for one case of up to case_megavoxels, s; larger ones get more", at_least=0.1
     )
-    case_megavoxels: float = option(150.0, "scan size that case_s is meant for, 10^6 voxels", at_least=1)
+    case_megavoxels: float = option(
+        150.0, "scan size that case_s is meant for, 10^6 voxels", at_least=1
+    )
     grace_s: float = option(10.0, "between asking a stage to end and killing it, s", at_least=0.01)
     max_restarts: int = option(2, "new processes for one stage after crashes", at_least=0)
 
