@@ -1,0 +1,143 @@
+"""Fixtures for every test: where shared data lies, and a spine whose truth is known.
+
+The synthetic spine is a CT of ellipsoids on any grid, so that a test of geometry knows the answer.
+It is not meant to look real; `payerseg.synthesis` is for that.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from payerseg.domain.grid import Grid
+from payerseg.domain.landmarks import Landmark, Landmarks
+from payerseg.domain.vertebra import Vertebra
+from payerseg.domain.volume import Volume
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+AIR_HU, TISSUE_HU, BONE_HU = -1000.0, 40.0, 350.0
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the clone."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of data shared between projects; tests that need it are skipped without it."""
+    folder = Path(os.environ.get("PAYERSEG_SHARED", REPOSITORY.parent / "shared"))
+    if not (folder / "reference").is_dir():
+        pytest.skip(f"no shared data at {folder}; set PAYERSEG_SHARED to run this test")
+    return folder
+
+
+@dataclass(frozen=True)
+class SyntheticSpine:
+    """A scan and its truth.
+
+    Attributes:
+        ct: int16 HU.
+        labels: uint8 VerSe labels on the same grid.
+        landmarks: the ellipsoids' centres whose voxels lie in the scan.
+    """
+
+    ct: Volume
+    labels: Volume
+    landmarks: Landmarks
+
+
+def plain_grid(spacing_mm=(2.0, 2.0, 2.0), extent_mm=(120.0, 120.0, 180.0)) -> Grid:
+    """An upright LPS grid around the world's origin."""
+    shape = tuple(round(e / s) for e, s in zip(extent_mm, spacing_mm, strict=True))[::-1]
+    origin = tuple(-(n - 1) / 2 * s for n, s in zip(shape[::-1], spacing_mm, strict=True))
+    return Grid(shape, spacing_mm, origin)
+
+
+def rotated_grid(grid: Grid, angle_rad: float, axis: int = 0) -> Grid:
+    """The same grid turned about one world axis through the world's origin."""
+    c, s = np.cos(angle_rad), np.sin(angle_rad)
+    turn = np.eye(4)
+    i, j = [k for k in range(3) if k != axis]
+    turn[i, i], turn[i, j], turn[j, i], turn[j, j] = c, -s, s, c
+    return Grid.from_matrix(grid.shape, turn @ grid.matrix)
+
+
+def sheared_grid(grid: Grid, slope: float = 0.2) -> Grid:
+    """The same grid with slices that slide along y, as by gantry tilt."""
+    matrix = grid.matrix
+    matrix[1, 2] += slope * grid.spacing_mm[2]
+    return Grid.from_matrix(grid.shape, matrix)
+
+
+GRIDS = {
+    "plain": plain_grid,
+    "oblique": lambda: rotated_grid(rotated_grid(plain_grid(), 0.3, 0), -0.2, 2),
+    "anisotropic": lambda: plain_grid((1.5, 1.5, 4.0)),
+    "sheared": lambda: sheared_grid(plain_grid()),
+    "far_origin": lambda: Grid((90, 60, 60), (2.0, 2.0, 2.0), (812.5, -1430.25, 2210.0)),
+}
+
+
+@pytest.fixture(params=sorted(GRIDS))
+def any_grid(request) -> Grid:
+    """One grid after the other: plain, oblique, anisotropic, sheared, far from zero."""
+    return GRIDS[request.param]()
+
+
+def spacing_to_next_mm(vertebra: Vertebra) -> float:
+    """Distance to the next lower centre: 16 mm at C1 to 34 mm at L5, roughly as in people."""
+    return 16.0 + 18.0 * min(vertebra.rank, 23) / 23
+
+
+def make_synthetic_spine(
+    grid: Grid | None = None, first: str = "T10", last: str = "L2", noise_hu: float = 8.0, seed: int = 0
+) -> SyntheticSpine:
+    """Draw the vertebrae `first`..`last` (no T13) around the centre of `grid`."""
+    grid = grid if grid is not None else plain_grid()
+    chain = [v for v in Vertebra if Vertebra[first].rank <= v.rank <= Vertebra[last].rank]
+    chain = [v for v in chain if v is not Vertebra.T13]
+    centers = _curve(chain, grid)
+    points = grid.map_indices_to_world(np.indices(grid.shape).reshape(3, -1).T)
+    hu = np.full(len(points), AIR_HU)
+    middle = grid.map_indices_to_world((np.array([grid.shape]) - 1) / 2)[0]
+    body = ((points[:, :2] - middle[:2]) / (52.0, 42.0)) ** 2
+    hu[body.sum(axis=1) < 1] = TISSUE_HU
+    labels = np.zeros(len(points), np.uint8)
+    for vertebra, center in zip(chain, centers, strict=True):
+        radii = (17.0, 14.0, 0.42 * spacing_to_next_mm(vertebra))
+        inside = (((points - center) / radii) ** 2).sum(axis=1) < 1
+        hu[inside], labels[inside] = BONE_HU, vertebra.verse_label
+    hu += np.random.default_rng(seed).normal(0, noise_hu, len(hu))
+    present = grid.contains(centers)
+    marks = [
+        Landmark(v, tuple(c)) for v, c, here in zip(chain, centers, present, strict=True) if here
+    ]
+    ct = Volume(np.rint(hu).astype(np.int16).reshape(grid.shape), grid)
+    return SyntheticSpine(ct, Volume(labels.reshape(grid.shape), grid), Landmarks(marks))
+
+
+def _curve(chain: list[Vertebra], grid: Grid) -> np.ndarray:
+    """(n, 3) centres, head to foot, on a gentle sagittal curve around the grid's centre."""
+    steps = np.array([spacing_to_next_mm(v) for v in chain])
+    z = -np.concatenate([[0.0], np.cumsum(steps[:-1])])
+    z -= z.mean()
+    middle = grid.map_indices_to_world((np.array([grid.shape]) - 1) / 2)[0]
+    return middle + np.stack([3 * np.sin(z / 90), 12 + 6 * np.cos(z / 70), z], axis=1)
+
+
+@pytest.fixture(scope="session")
+def synthetic_spine():
+    """The function `make_synthetic_spine(grid=None, first="T10", last="L2", noise_hu=8, seed=0)`."""
+    return make_synthetic_spine
+
+
+@pytest.fixture
+def spine() -> SyntheticSpine:
+    """The default synthetic spine: T10 to L2 at 2 mm."""
+    return make_synthetic_spine()
