@@ -1,0 +1,1 @@
+"""Scores against a truth: landmarks, masks, surfaces; tables of them; comparisons."""
