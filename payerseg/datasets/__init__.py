@@ -1,0 +1,1 @@
+"""Ground truth of others, read into our nouns; RAS becomes LPS here."""

@@ -1,0 +1,1 @@
+"""Make networks: targets, augmentation, losses, packed data sets, the training loop, export."""

@@ -1,0 +1,50 @@
+"""P14: the reference's losses from its recorded inputs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from payerseg.training import losses
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "data" / "heatmap_target_and_losses.npz"
+CASES = ("0", "1", "2", "4")
+
+
+def channels_last(array: np.ndarray) -> np.ndarray:
+    return np.moveaxis(array.astype(np.float32), 1, -1)
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
+    with np.load(GOLDEN) as golden:
+        start = request.param + "/"
+        return {key[len(start) :]: golden[key] for key in golden if key.startswith(start)}
+
+
+def check(ours: object, expected: np.ndarray) -> None:
+    assert float(ours) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_heatmap_l2(case: dict[str, np.ndarray]) -> None:
+    target, prediction = channels_last(case["plain"]), channels_last(case["pred"])
+    check(losses.heatmap_l2(target, prediction), case["loss_l2"])
+    check(losses.spine_heatmap_l2(target, prediction), case["loss_spine"])
+
+
+def test_learnable_sigma(case: dict[str, np.ndarray]) -> None:
+    marks, sigmas = case["landmarks_valid_zyx"], case["sigmas"]
+    shape = case["norm1000"].shape[2:]
+    drawn = losses.gaussian_heatmaps(marks, sigmas, shape, 1000.0)
+    np.testing.assert_allclose(np.asarray(drawn), channels_last(case["norm1000"]), atol=1e-5)
+    check(losses.sigma_penalty(marks[..., 0], sigmas), case["loss_sigma_x100"])
+
+
+def test_cross_entropy(case: dict[str, np.ndarray]) -> None:
+    label, logits = channels_last(case["ce_label"]), channels_last(case["ce_logits"])
+    check(losses.sigmoid_cross_entropy(label, logits), case["loss_ce"])
+
+
+def test_generalised_dice(case: dict[str, np.ndarray]) -> None:
+    onehot, logits = channels_last(case["gdl_onehot"]), channels_last(case["gdl_logits"])
+    check(losses.generalised_dice(onehot, logits), case["loss_gdl"])

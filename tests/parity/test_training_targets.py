@@ -1,0 +1,54 @@
+"""P12, P13: the reference's targets from its recorded inputs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from payerseg.training.targets import (
+    REFERENCE_SCALE,
+    reference_label_heatmaps,
+    reference_point_heatmap,
+    reference_spine_heatmap,
+)
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "data"
+
+
+def cases(name: str) -> list[str]:
+    with np.load(GOLDEN / f"{name}.npz") as golden:
+        return sorted({key.split("/")[0] for key in golden})
+
+
+@pytest.mark.parametrize("case", cases("heatmap_np_generator"))
+def test_point_heatmap_is_the_references(case: str) -> None:
+    with np.load(GOLDEN / "heatmap_np_generator.npz") as golden:
+        point = golden[f"{case}/coords_xyz"][::-1]
+        sigma = float(golden[f"{case}/sigma"])
+        expected = golden[f"{case}/heatmap"]
+        ours = reference_point_heatmap(point, golden[f"{case}/size_zyx"], sigma)
+        assert np.abs(ours - expected).max() < 1e-6
+        if f"{case}/heatmap_unnormalized" in golden:
+            height = REFERENCE_SCALE / (np.sqrt(2 * np.pi) * sigma) ** 3
+            unnormalized = golden[f"{case}/heatmap_unnormalized"]
+            np.testing.assert_allclose(ours * height, unnormalized, atol=1e-6 * height)
+
+
+@pytest.mark.parametrize("case", cases("spine_heatmap_target"))
+def test_spine_target_is_the_references(case: str) -> None:
+    with np.load(GOLDEN / "spine_heatmap_target.npz") as golden:
+        points = golden[f"{case}/points_xyz"][:, ::-1]
+        ours = reference_spine_heatmap(points, golden[f"{case}/size_zyx"])
+        assert np.abs(ours - golden[f"{case}/target"][0]).max() < 1e-5
+
+
+@pytest.mark.parametrize("case", cases("heatmap_target_and_losses"))
+def test_label_targets_are_the_references(case: str) -> None:
+    with np.load(GOLDEN / "heatmap_target_and_losses.npz") as golden:
+        marks = golden[f"{case}/landmarks_valid_zyx"][0]
+        plain = np.moveaxis(golden[f"{case}/plain"][0], 0, -1)
+        scaled = np.moveaxis(golden[f"{case}/norm1000"][0], 0, -1)
+        given = (marks[:, 1:], marks[:, 0] > 0, plain.shape[:3], golden[f"{case}/sigmas"])
+    assert np.abs(reference_label_heatmaps(*given) - plain).max() < 1e-5
+    ours = reference_label_heatmaps(*given, scale=REFERENCE_SCALE)
+    assert np.abs(ours - scaled).max() < 1e-5
