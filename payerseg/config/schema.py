@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from payerseg.config.graph import GraphConfig
 from payerseg.config.option import check_options, option
 
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
@@ -46,40 +47,6 @@ class SpineLocalizationConfig:
     )
     precision: Precision = option("auto", PRECISION_TEXT)
     memory_mb: int = option(2000, MEMORY_TEXT, at_least=100)
-
-    def __post_init__(self) -> None:
-        check_options(self)
-
-
-@dataclass(frozen=True, slots=True)
-class GraphConfig:
-    """The spine graph: which candidates are which vertebra."""
-
-    candidate_sigma_mm: float = option(
-        4.0, "smoothing of the heatmaps before maxima are sought, mm", at_least=0, at_most=20
-    )
-    candidate_threshold: float = option(
-        0.05, "smallest heatmap value of a candidate", at_least=0, at_most=1
-    )
-    merge_distance_mm: float = option(
-        9.0, "candidates of different labels closer than this are one place, mm", at_least=0
-    )
-    node_bias: float = option(2.5, "reward for every vertebra that is named")
-    evidence_floor: float = option(
-        0.005, "share of a label below which its evidence counts as none", at_least=1e-6, at_most=1
-    )
-    mass_weight: float = option(0.7, "weight of how strong a place is in all labels", at_least=0)
-    edge_weight: float = option(
-        6.0, "cost of a squared deviation from the expected distance to the neighbour", at_least=0
-    )
-    skip_cost: float = option(2.0, "cost of passing over one silent vertebra", at_least=0)
-    review_margin: float = option(
-        1.0, "smaller lead over the best other labelling asks for a review", at_least=0
-    )
-    reference_heat_weight: float = option(
-        0.2, "lambda of the reference's graph (decoder = reference only)", at_least=0, at_most=1
-    )
-    reference_bias: float = option(2.0, "bias of the reference's graph (decoder = reference only)")
 
     def __post_init__(self) -> None:
         check_options(self)
