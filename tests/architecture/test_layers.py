@@ -1,0 +1,142 @@
+"""Imports go down, never up, never sideways; third parties stay in their rooms (CONTRIBUTING.md)."""
+
+import sys
+from pathlib import PurePosixPath
+
+LAYERS = {
+    "errors": 0,
+    "config": 0,
+    "domain": 0,
+    "imaging": 1,
+    "results": 2,
+    "datasets": 2,
+    "dicom": 2,
+    "preprocess": 2,
+    "networks": 2,
+    "postprocess": 2,
+    "inference": 3,
+    "stagekit": 3,
+    "training": 4,
+    "evaluation": 4,
+    "report": 4,
+    "synthesis": 4,
+    "measure": 4,
+    "exports": 4,
+    "driver": 5,
+    "cli": 6,
+    "api": 6,
+    "__main__": 7,
+    "main_test_overlap_cropped": 7,
+    "stages": 7,
+}
+SIDEWAYS = {
+    ("config", "errors"),  # the ground floor may name its failures
+    ("domain", "errors"),
+    ("inference", "inference"),
+}
+DRIVER_MAY_IMPORT = (
+    "payerseg.driver",
+    "payerseg.errors",
+    "payerseg.config",
+    "payerseg.results.artifacts",
+    "payerseg.results.case_folder",
+    "payerseg.results.fingerprint",
+    "payerseg.results.manifest",
+    "payerseg.stagekit.protocol",
+    "payerseg.stagekit.catalog",
+    "payerseg.__version__",
+)
+CONFINED = {  # third party → where it may be imported
+    "SimpleITK": ("payerseg/imaging/*",),
+    "nibabel": ("payerseg/imaging/*",),
+    "isal": ("payerseg/imaging/*",),
+    "keras": ("payerseg/networks/*", "payerseg/inference/*", "payerseg/training/*"),
+    "tensorflow": ("payerseg/inference/device.py", "payerseg/inference/checkpoint_reader.py"),
+    "torch": ("payerseg/inference/device.py",),
+    "jax": ("payerseg/inference/device.py",),
+    "h5py": ("payerseg/networks/*",),
+    "networkx": ("payerseg/postprocess/*",),
+    "pandas": ("payerseg/evaluation/*", "payerseg/report/*", "payerseg/measure/*"),
+    "click": ("payerseg/cli/*", "main_test_overlap_cropped.py"),
+    "subprocess": ("payerseg/driver/supervisor.py", "payerseg/cli/pip_download.py"),
+    "pydicom": ("payerseg/dicom/*", "payerseg/exports/dicom_seg.py"),
+    "highdicom": ("payerseg/exports/dicom_seg.py",),
+    "trimesh": ("payerseg/exports/*",),
+    "skimage": ("payerseg/exports/*",),
+    "numpy": ("payerseg/*", "payerseg/*/*"),
+    "scipy": ("payerseg/*", "payerseg/*/*"),
+}
+NEVER = {"pickle", "marshal", "shelve", "requests", "urllib.request", "socket", "http", "matplotlib"}
+SOCKET_FOR = "payerseg/driver/"  # gethostname for the lock file, nothing else
+
+
+def test_every_room_has_a_layer(product):
+    rooms = {source.room for source in product} - {"__init__"}
+    assert rooms <= set(LAYERS), f"no layer for {sorted(rooms - set(LAYERS))}: add it to LAYERS"
+
+
+def test_imports_go_down(product):
+    wrong = []
+    for source in product:
+        for name, line in source.imports:
+            parts = name.split(".")
+            if parts[0] != "payerseg" or len(parts) < 2 or source.room == "__init__":
+                continue
+            target = parts[1]
+            if target not in LAYERS or target == source.room:
+                continue
+            down = LAYERS[target] < LAYERS[source.room]
+            if not down and (source.room, target) not in SIDEWAYS:
+                wrong.append(f"{source.path}:{line} imports {name} (layer {LAYERS[target]} from "
+                             f"{LAYERS[source.room]})")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nobody_imports_a_stage(all_sources):
+    wrong = [
+        f"{source.path}:{line} imports {name}"
+        for source in all_sources
+        for name, line in source.imports
+        if name.split(".")[0] == "stages" and not source.path.match("tests/stages/*")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_driver_imports_little(product):
+    wrong = []
+    for source in product:
+        if source.room != "driver":
+            continue
+        for name, line in source.imports:
+            first = name.split(".")[0]
+            ours = first == "payerseg" and name.startswith(DRIVER_MAY_IMPORT)
+            if not ours and first not in sys.stdlib_module_names:
+                wrong.append(f"{source.path}:{line} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_third_parties_stay_in_their_rooms(product):
+    wrong = []
+    for source in product:
+        path = PurePosixPath(source.path.as_posix())
+        for name, line in source.imports:
+            first = name.split(".")[0]
+            if first in ("payerseg", "__future__"):
+                continue
+            places = CONFINED.get(first)
+            if places is None and first in sys.stdlib_module_names:
+                continue
+            if places is None or not any(path.match(place) for place in places):
+                wrong.append(f"{path}:{line} imports {first}; allowed in {places or 'no file'}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_pickle_and_no_network(product):
+    wrong = [
+        f"{source.path}:{line} imports {name}"
+        for source in product
+        for name, line in source.imports
+        if any(name == bad or name.startswith(f"{bad}.") for bad in NEVER)
+        and not (name.startswith("socket") and source.path.as_posix().startswith(SOCKET_FOR))
+    ]
+    assert not wrong, "\n".join(wrong)
