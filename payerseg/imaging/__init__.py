@@ -1,0 +1,1 @@
+"""Image files, orientation, resampling and regions: the only room that knows file formats and ITK."""

@@ -1,0 +1,107 @@
+"""MetaImage and NRRD files, through SimpleITK; and volumes from and to SimpleITK images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from payerseg.domain.grid import Grid
+from payerseg.domain.volume import Volume
+from payerseg.errors import NotAThreeDimensionalScan, UnreadableScan
+from payerseg.imaging.compression import MAX_RATIO
+from payerseg.imaging.raw_scan import RawScan, require_plausible_grid, require_three_dimensions
+from payerseg.imaging.scan_record import SourceHeader
+
+READERS = {
+    ".mha": ("MetaImageIO", "meta"),
+    ".mhd": ("MetaImageIO", "meta"),
+    ".nrrd": ("NrrdImageIO", "nrrd"),
+}
+
+
+def read_itk(path: Path) -> RawScan:
+    """Read a .mha, .mhd or .nrrd file as stored.
+
+    Raises:
+        UnreadableScan: truncated, damaged, its voxel file missing, or not such a file.
+        NotAThreeDimensionalScan: 2D, several volumes, or several values per voxel.
+    """
+    reader_name, format_name = READERS[path.suffix.lower()]
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(reader_name)
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        sizes = [int(n) for n in reader.GetSize()]
+        _require_one_value(reader, path)
+        shape = require_three_dimensions(sizes, path.name)
+        _refuse_impossible_size(path, reader, sizes)
+        reader.SetExtractSize([*shape, *([0] * (len(sizes) - 3))])
+        image = reader.Execute()
+    except RuntimeError as error:
+        reason = str(error).strip().rsplit("\n", 1)[-1]
+        msg = f"{path.name} cannot be read as {format_name} ({reason}); is it complete?"
+        raise UnreadableScan(msg) from error
+    volume = volume_from_itk(image)
+    require_plausible_grid(volume.grid, path.name)
+    facts = {"stored_type": volume.array.dtype.name, "affine_from": format_name}
+    return RawScan(volume.array, volume.grid, SourceHeader(format_name, volume.grid), facts=facts)
+
+
+def write_itk(volume: Volume, path: Path) -> None:
+    """Write a volume as .mha, .mhd or .nrrd, compressed."""
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO(READERS[path.suffix.lower()][0])
+    writer.SetFileName(str(path))
+    writer.UseCompressionOn()
+    writer.Execute(volume_to_itk(volume))
+
+
+def volume_from_itk(image: sitk.Image) -> Volume:
+    """Return a 3D SimpleITK image as a volume (voxels are copied).
+
+    Raises:
+        NotAThreeDimensionalScan: the image is not 3D or has several values per voxel.
+    """
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        msg = (
+            f"image has {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} "
+            "values per voxel; expected a 3D image of one value per voxel"
+        )
+        raise NotAThreeDimensionalScan(msg)
+    array = sitk.GetArrayFromImage(image)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.asarray(image.GetDirection()).reshape(3, 3) * np.abs(image.GetSpacing())
+    matrix[:3, 3] = image.GetOrigin()
+    return Volume(array, Grid.from_matrix(array.shape, matrix))
+
+
+def volume_to_itk(volume: Volume) -> sitk.Image:
+    """Return a volume as a SimpleITK image in the same place; a sheared grid keeps its direction."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array), isVector=volume.array.ndim == 4)
+    image.SetSpacing(volume.grid.spacing_mm)
+    image.SetOrigin(volume.grid.origin_mm)
+    image.SetDirection(volume.grid.direction)
+    return image
+
+
+def _require_one_value(reader: sitk.ImageFileReader, path: Path) -> None:
+    count = reader.GetNumberOfComponents()
+    name = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    if count != 1 or "complex" in name:
+        msg = f"{path.name} stores {count} values per voxel ({name}); expected one number per voxel"
+        raise NotAThreeDimensionalScan(msg)
+
+
+def _refuse_impossible_size(path: Path, reader: sitk.ImageFileReader, sizes: list[int]) -> None:
+    """Refuse a header that promises more voxels than the bytes on disk can hold, before memory is taken."""
+    if path.suffix.lower() == ".mhd":
+        return  # the voxels lie in another file, whose size ITK checks before it reads
+    item_bytes = sitk.GetArrayViewFromImage(sitk.Image([1] * 2, reader.GetPixelID())).itemsize
+    promised = int(np.prod(sizes, dtype=object)) * item_bytes
+    possible = path.stat().st_size * MAX_RATIO
+    if promised > possible:
+        msg = f"{path.name} is too small for the {promised} bytes of voxels its header promises"
+        raise UnreadableScan(msg)

@@ -1,0 +1,239 @@
+"""NIfTI files: header rules, reading and writing. nibabel knows the format, the rules are ours.
+
+Which matrix counts (`choose_affine`): sform if its code is above 0 and it is usable, else qform if its code is
+above 0 and it is usable, else pixdim with nibabel's default (x to the left, origin in the middle). That is
+nibabel's rule, made to survive unusable matrices. Where qform and sform disagree, sform counts and a note says
+by how much.
+"""
+
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from payerseg.domain.grid import Grid
+from payerseg.errors import BadGeometry, NotAThreeDimensionalScan, UnreadableScan
+from payerseg.imaging.compression import GZIP_MAGIC, is_gzip, read_exactly, read_head, write_bytes
+from payerseg.imaging.raw_scan import RawScan, require_plausible_grid, require_three_dimensions
+from payerseg.imaging.scan_record import Fact, Note, SourceHeader
+
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+FORM_DISAGREEMENT_MM = 0.1
+"""qform and sform that place a corner further apart than this are reported."""
+_NIFTI1_BYTES, _NIFTI2_BYTES = 348, 540
+_UNUSABLE_DETERMINANT = 1e-3
+_UNITS = {0: "unknown", 1: "metre", 2: "mm", 3: "micron"}
+_GEOMETRY_FIELDS = (
+    "pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
+    "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z",
+)  # fmt: skip
+Header = nib.Nifti1Header
+
+
+def read_nifti(path: Path) -> RawScan:
+    """Read a .nii or .nii.gz file as stored, before any rescaling.
+
+    The content decides whether it is gzipped, not the name.
+
+    Raises:
+        UnreadableScan: truncated, damaged, or not NIfTI.
+        NotAThreeDimensionalScan: 2D, several volumes, or several values per voxel.
+        BadGeometry: no matrix of the header is usable.
+    """
+    header = _read_header(path)
+    shape = require_three_dimensions([int(n) for n in header.get_data_shape()], path.name)
+    kind = header.get_data_dtype()
+    if kind.kind not in "iuf":
+        msg = f"{path.name} stores {kind} voxels (colour or complex); expected one number per voxel"
+        raise NotAThreeDimensionalScan(msg)
+    affine, facts, notes = choose_affine(header)
+    grid = Grid.from_matrix(shape[::-1], LPS_FROM_RAS @ affine)
+    require_plausible_grid(grid, path.name)
+    header_bytes = _NIFTI2_BYTES if isinstance(header, nib.Nifti2Header) else _NIFTI1_BYTES
+    start = max(int(header["vox_offset"]), header_bytes + 4)
+    buffer, surplus = read_exactly(path, start, int(np.prod(shape, dtype=np.int64)) * kind.itemsize)
+    if surplus:
+        notes.append(Note("surplus_bytes", "the file holds more bytes than its header says; ignored"))
+    if is_gzip(path) != path.name.lower().endswith(".gz"):
+        notes.append(Note("misnamed", "the file name says otherwise than the content about gzip"))
+    slope, intercept = header.get_slope_inter()
+    source = SourceHeader(_format_name(header), grid, _geometry_of(header))
+    facts["stored_type"] = kind.name
+    return RawScan(
+        buffer.view(kind).reshape(grid.shape), grid, source,
+        slope=1.0 if slope is None else float(slope), intercept=float(intercept or 0.0),
+        facts=facts, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def write_nifti(
+    path: Path, array: np.ndarray, grid: Grid, *, slope: float = 1.0, compress: bool = True
+) -> None:
+    """Write an array (z, y, x) or (z, y, x, channel) with a plain header: sform, and qform where it can be.
+
+    A quaternion cannot hold a sheared grid; there the qform code is 0.
+    """
+    header = nib.Nifti1Header()
+    spatial = array.shape[:3][::-1]
+    header.set_data_shape(spatial + array.shape[3:])
+    header.set_data_dtype(array.dtype)
+    header.set_xyzt_units("mm")
+    affine = LPS_FROM_RAS @ grid.matrix
+    if grid.is_orthonormal:
+        header.set_qform(affine, code=1)
+    else:
+        header["pixdim"][:4] = [1.0, *grid.spacing_mm]
+    header.set_sform(affine, code=1)
+    header.set_slope_inter(slope, 0.0)
+    _write(path, header, array, compress=compress)
+
+
+def write_like(path: Path, array: np.ndarray, like: SourceHeader, *, compress: bool = True) -> None:
+    """Write an array (z, y, x) in the place of another NIfTI file, its geometry fields bit for bit."""
+    geometry = _geometry_header(like)
+    header = type(geometry)()
+    header.set_data_shape(array.shape[::-1])
+    header.set_data_dtype(array.dtype)
+    header["scl_slope"], header["scl_inter"] = 1.0, 0.0
+    for name in _GEOMETRY_FIELDS:
+        header[name] = geometry[name]
+    _write(path, header, array, compress=compress)
+
+
+def geometry_differences(path: Path, like: SourceHeader) -> list[str]:
+    """Return the names of geometry fields in which a file differs from a header, by a single bit."""
+    written, wanted = _read_header(path), _geometry_header(like)
+    if type(written) is not type(wanted):
+        return ["file_format"]
+    return [name for name in _GEOMETRY_FIELDS if _bits(written, name) != _bits(wanted, name)]
+
+
+def choose_affine(header: Header) -> tuple[np.ndarray, dict[str, Fact], list[Note]]:
+    """Choose the (4, 4) RAS matrix of a header.
+
+    Returns:
+        The matrix, facts for the record, and notes on what is unusual.
+
+    Raises:
+        BadGeometry: neither sform, qform nor pixdim is usable.
+    """
+    facts: dict[str, Fact] = {
+        "sform_code": int(header["sform_code"]),
+        "qform_code": int(header["qform_code"]),
+        "units": _UNITS.get(int(header["xyzt_units"]) & 7, "unknown"),
+    }
+    notes: list[Note] = []
+    sform = _usable(header.get_sform()) if facts["sform_code"] > 0 else None
+    qform = _qform(header) if facts["qform_code"] > 0 else None
+    for name, matrix in (("sform", sform), ("qform", qform)):
+        if facts[f"{name}_code"] > 0 and matrix is None:
+            notes.append(Note(f"bad_{name}", f"the header's {name} is singular or not finite; ignored"))
+    if facts["units"] in ("metre", "micron"):
+        notes.append(Note("units", f"the header says {facts['units']}; taken as mm, as nibabel does"))
+    if sform is not None and qform is not None:
+        notes.extend(_disagreement(sform, qform, header))
+    affine = sform if sform is not None else qform
+    facts["affine_from"] = "sform" if sform is not None else "qform"
+    if affine is None:
+        affine = _usable(_with_sound_pixdim(header).get_base_affine())
+        facts["affine_from"] = "pixdim"
+        notes.append(Note("no_orientation", "the header names no usable orientation; taken as L to R"
+                          ", P to A, I to S like nibabel (x as stored grows to the left)"))  # fmt: skip
+    if affine is None:
+        msg = f"neither sform, qform nor pixdim {header['pixdim'][1:4].tolist()} is a usable geometry"
+        raise BadGeometry(msg)
+    return affine, facts, notes
+
+
+def _read_header(path: Path) -> Header:
+    head = read_head(path, _NIFTI2_BYTES)
+    if len(head) < _NIFTI1_BYTES:
+        msg = f"{path.name} holds {len(head)} bytes; expected a NIfTI file of at least {_NIFTI1_BYTES}"
+        raise UnreadableScan(msg)
+    if head[:2] == GZIP_MAGIC:
+        msg = f"{path.name} is gzipped twice; unpack it once"
+        raise UnreadableScan(msg)
+    sizes = {int(np.frombuffer(head[:4], order)[0]) for order in ("<i4", ">i4")}
+    second = _NIFTI2_BYTES in sizes and len(head) >= _NIFTI2_BYTES
+    kind = nib.Nifti2Header if second else nib.Nifti1Header
+    magic = head[4:8] if second else head[344:348]
+    if magic[:3] not in (b"n+1", b"n+2"):
+        what = "the header of an .hdr/.img pair" if magic[:2] == b"ni" else "not a NIfTI file"
+        msg = f"{path.name} is {what}; expected a single-file NIfTI image (.nii or .nii.gz)"
+        raise UnreadableScan(msg)
+    try:
+        header = kind.from_fileobj(BytesIO(head), check=False)
+        header.get_data_shape(), header.get_data_dtype(), header.get_slope_inter()
+    except (nib.spatialimages.HeaderDataError, ValueError, KeyError) as error:
+        msg = f"the NIfTI header of {path.name} is damaged ({error})"
+        raise UnreadableScan(msg) from error
+    return header
+
+
+def _write(path: Path, header: Header, array: np.ndarray, *, compress: bool) -> None:
+    header["vox_offset"] = header.sizeof_hdr + 4
+    header["magic"] = header.single_magic
+    if array.ndim == 4:
+        array = np.moveaxis(array, -1, 0)
+    voxels = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder(header.endianness))
+    head = header.binaryblock + bytes(4)
+    write_bytes(path, [head, memoryview(voxels).cast("B")], compress=compress)
+
+
+def _usable(matrix: np.ndarray) -> np.ndarray | None:
+    matrix = np.asarray(matrix, float)
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    if not np.all(np.isfinite(matrix)) or np.any(lengths <= 0):
+        return None
+    return matrix if abs(np.linalg.det(matrix[:3, :3] / lengths)) >= _UNUSABLE_DETERMINANT else None
+
+
+def _with_sound_pixdim(header: Header) -> Header:
+    """Return a copy whose spacings are positive; some writers store flips there, against the standard."""
+    sound = header.copy()
+    sound["pixdim"][1:4] = np.abs(sound["pixdim"][1:4])
+    if sound["pixdim"][0] not in (1.0, -1.0):
+        sound["pixdim"][0] = 1.0
+    return sound
+
+
+def _qform(header: Header) -> np.ndarray | None:
+    try:
+        return _usable(_with_sound_pixdim(header).get_qform())
+    except (nib.spatialimages.HeaderDataError, ValueError):
+        return None
+
+
+def _disagreement(sform: np.ndarray, qform: np.ndarray, header: Header) -> list[Note]:
+    ends = [(0.0, n - 1.0) for n in header.get_data_shape()[:3]]
+    corners = np.array(np.meshgrid(*ends, [1.0])).reshape(4, -1)
+    gap = float(np.max(np.linalg.norm((sform - qform) @ corners, axis=0)))
+    if gap <= FORM_DISAGREEMENT_MM:
+        return []
+    message = f"qform and sform place a corner {gap:.2f} mm apart; the sform counts, as in nibabel"
+    return [Note("qform_sform_differ", message)]
+
+
+def _format_name(header: Header) -> str:
+    return "nifti2" if isinstance(header, nib.Nifti2Header) else "nifti1"
+
+
+def _geometry_of(header: Header) -> str:
+    geometry = type(header)(endianness=header.endianness)
+    for name in _GEOMETRY_FIELDS:
+        geometry[name] = header[name]
+    return base64.b64encode(geometry.as_byteswapped("<").binaryblock).decode("ascii")
+
+
+def _geometry_header(source: SourceHeader) -> Header:
+    kind = nib.Nifti2Header if source.file_format == "nifti2" else nib.Nifti1Header
+    block = base64.b64decode(source.nifti_geometry)
+    return kind(block, endianness="<", check=False)
+
+
+def _bits(header: Header, name: str) -> bytes:
+    return np.asarray(header.as_byteswapped("<")[name]).tobytes()
