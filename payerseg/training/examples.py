@@ -1,0 +1,386 @@
+"""One training example per number: (packed data, seed, i) always gives the same (x, y).
+
+Stages 1 and 2 draw a block around a vertebra of a packed scan, stage 3 around one packed vertebra.
+numpy and scipy only, so that it runs where nothing else is installed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from payerseg.config.model_card import WindowSpec
+from payerseg.training.augment import (
+    AIR_HU,
+    LookRanges,
+    Warp,
+    WarpRanges,
+    apply_look,
+    draw_warp,
+    sample_block,
+)
+
+Array = np.ndarray
+N_CHANNELS = 26
+# The columns of a stage-2 target row, one row per channel.
+Z, Y, X, SIGMA, PRESENT, WEIGHT = range(6)
+CERVICAL, UPPER_THORACIC, LOWER_THORACIC, LUMBAR = range(4)
+
+
+def region_of_channel(channel: int) -> int:
+    """Return the sampling region: C1-C6, C7-T5, T6-T12 with T13, lumbar."""
+    if channel <= 5:
+        return CERVICAL
+    if channel <= 11:
+        return UPPER_THORACIC
+    return LUMBAR if 19 <= channel <= 24 else LOWER_THORACIC
+
+
+@dataclass(frozen=True, slots=True)
+class PackedScan:
+    """A scan at the pack's spacing on an axis-aligned LPS grid.
+
+    Attributes:
+        name: for messages.
+        hu: (z, y, x) int16.
+        origin_mm: (3,) LPS of the first voxel's centre.
+        spacing_mm: isotropic.
+        marks: (n, 4) rows of channel, x, y, z mm.
+        partial: channels of vertebrae that are visible but not marked; their loss is masked.
+        group: draws pick a group first (e.g. "real", "synthetic").
+    """
+
+    name: str
+    hu: Array
+    origin_mm: Array
+    spacing_mm: float
+    marks: Array
+    partial: tuple[int, ...] = ()
+    group: str = "real"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRecipe:
+    """How examples of stages 1 and 2 are drawn.
+
+    Attributes:
+        shape_zyx: voxels of the network input.
+        spacing_mm: of the network.
+        window: intensities.
+        warp, look: augmentation.
+        sigma_mm: Gaussian sigma for each of the 26 channels.
+        slab_p, slab_mm: chance and heights of a simulated short field of view.
+        narrow_p, narrow_mm: chance and half-widths of a simulated crop around the spine.
+        round_p, round_mm: chance and radii of a round field of view.
+        cut_margin_mm: a vertebra whose centre is this near a simulated cut is neither target nor zero.
+        group_shares: share of draws per `PackedScan.group`.
+    """
+
+    shape_zyx: tuple[int, int, int] = (96, 48, 48)
+    spacing_mm: float = 3.0
+    window: WindowSpec = field(default_factory=WindowSpec)
+    warp: WarpRanges = field(default_factory=WarpRanges)
+    look: LookRanges = field(default_factory=LookRanges)
+    sigma_mm: tuple[float, ...] = (4.5,) * 7 + (5.0,) * 4 + (6.0,) * 15
+    slab_p: float = 0.5
+    slab_mm: tuple[float, float] = (50.0, 200.0)
+    narrow_p: float = 0.3
+    narrow_mm: tuple[float, float] = (20.0, 70.0)
+    round_p: float = 0.1
+    round_mm: tuple[float, float] = (45.0, 110.0)
+    cut_margin_mm: float = 9.0
+    group_shares: tuple[tuple[str, float], ...] = (("real", 1.0),)
+
+
+class ScanSampler:
+    """Pick group, region, scan and vertebra, each uniform among what there is.
+
+    Raises:
+        ValueError: no scan has a mark.
+    """
+
+    def __init__(self, scans: list[PackedScan], group_shares: tuple[tuple[str, float], ...]) -> None:
+        self._tables: list[tuple[float, dict[int, dict[int, list[int]]]]] = []
+        for group, share in group_shares:
+            table: dict[int, dict[int, list[int]]] = {}
+            for i, scan in enumerate(scans):
+                if scan.group != group:
+                    continue
+                for row, mark in enumerate(scan.marks):
+                    table.setdefault(region_of_channel(int(mark[0])), {}).setdefault(i, []).append(row)
+            if table and share > 0:
+                self._tables.append((share, table))
+        if not self._tables:
+            msg = f"no marked scan among {len(scans)} for groups {group_shares}"
+            raise ValueError(msg)
+
+    def pick(self, rng: np.random.Generator) -> tuple[int, int]:
+        """Return (scan index, mark row)."""
+        shares = np.array([share for share, _ in self._tables])
+        table = self._tables[int(rng.choice(len(shares), p=shares / shares.sum()))][1]
+        scans = table[sorted(table)[int(rng.integers(len(table)))]]
+        scan = sorted(scans)[int(rng.integers(len(scans)))]
+        return scan, scans[scan][int(rng.integers(len(scans[scan])))]
+
+
+def vertebrae_example(
+    scan: PackedScan, row: int, rng: np.random.Generator, recipe: BlockRecipe
+) -> tuple[Array, Array]:
+    """Draw a stage-2 example around mark `row`.
+
+    Returns:
+        x (z, y, x, 1) float32 and y (26, 6) float32: voxel position z, y, x, sigma in voxels,
+        present (0/1) and loss weight (0/1) for each channel; `losses.point_heatmap_loss` makes the
+        Gaussians from it.
+    """
+    hu, marks, warp = _warped_block(scan, row, rng, recipe)
+    target = np.zeros((N_CHANNELS, 6), np.float32)
+    target[:, WEIGHT] = 1
+    target[:, SIGMA] = np.asarray(recipe.sigma_mm) / recipe.spacing_mm
+    centre = (np.asarray(recipe.shape_zyx) - 1) / 2
+    channels = marks[:, 0].astype(int)
+    target[channels, Z : X + 1] = marks[:, :0:-1] / recipe.spacing_mm + centre
+    target[channels, PRESENT] = 1
+    target[list(scan.partial), WEIGHT] = 0
+    visible = _simulate_field_of_view(hu, marks, rng, recipe)
+    target[channels, PRESENT] *= visible > 0
+    target[channels, WEIGHT] *= visible != 0.5  # noqa: PLR2004 - the code for "on the cut"
+    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
+    return normalized(hu, recipe.window)[..., None], target
+
+
+def spine_example(
+    scan: PackedScan, row: int, rng: np.random.Generator, recipe: BlockRecipe
+) -> tuple[Array, Array]:
+    """Draw a stage-1 example.
+
+    Returns:
+        x (z, y, x, 1) float32 and y (z, y, x, 2) float32: the spine heatmap (maximum of Gaussians
+        along the line through the marks) and the loss weight, 0 where an unmarked vertebra may lie.
+    """
+    hu, marks, _ = _warped_block(scan, row, rng, recipe)
+    line = _densified(marks[np.argsort(_rank(marks[:, 0]))][:, 1:])
+    sigma = float(np.mean(recipe.sigma_mm))
+    axes = [(np.arange(n) - (n - 1) / 2) * recipe.spacing_mm for n in recipe.shape_zyx]
+    heat = _line_heatmap(axes, line, sigma)
+    weight = np.ones_like(heat)
+    for end in _unknown_ends(scan, marks):
+        near = _line_heatmap(axes, end, 12.0)
+        weight[(near > 0.1) & (heat < 0.5)] = 0
+    visible = _simulate_field_of_view(hu, marks, rng, recipe)
+    if np.any(visible <= 0):
+        heat = np.where(hu <= AIR_HU, 0, heat)
+    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
+    return normalized(hu, recipe.window)[..., None], np.stack([heat, weight], axis=-1)
+
+
+def normalized(hu: Array, window: WindowSpec) -> Array:
+    """The arithmetic of `preprocess.intensity.normalize_ct`, repeated where imaging is not installed."""
+    values = hu.astype(np.float32) * np.float32(window.scale) + np.float32(window.shift)
+    return np.clip(values, window.low, window.high, dtype=np.float32)
+
+
+def _warped_block(
+    scan: PackedScan, row: int, rng: np.random.Generator, recipe: BlockRecipe
+) -> tuple[Array, Array, Warp]:
+    """Return HU of the block, the marks (channel, x, y, z mm from the block's centre) and the warp."""
+    extent = np.asarray(recipe.shape_zyx[::-1]) * recipe.spacing_mm
+    warp = draw_warp(rng, recipe.warp, extent)
+    centre = scan.marks[row, 1:]
+    lattice = warp.map_lattice(recipe.shape_zyx, recipe.spacing_mm)
+    linear = np.eye(3)[::-1] / scan.spacing_mm
+    offset = ((centre - scan.origin_mm) / scan.spacing_mm)[::-1]
+    hu = sample_block(scan.hu, np.hstack([linear, offset[:, None]]), lattice)
+    marks = scan.marks.copy()
+    marks[:, 1:] = warp.map_points_back(marks[:, 1:] - centre)
+    return hu, marks, warp
+
+
+def _simulate_field_of_view(
+    hu: Array, marks: Array, rng: np.random.Generator, recipe: BlockRecipe
+) -> Array:
+    """Blank what a shorter or narrower scan would not show, in place.
+
+    Returns:
+        Per mark 1 = visible, 0.5 = on the cut, 0 = outside.
+    """
+    depth = np.full(len(marks), np.inf)
+    half = np.asarray(recipe.shape_zyx[::-1]) * recipe.spacing_mm / 2
+    inside = np.flatnonzero(np.all(np.abs(marks[:, 1:]) < half, axis=1))
+    if len(inside) == 0:
+        return np.ones(len(marks))
+    x, y, z = ((np.arange(n) - (n - 1) / 2) * recipe.spacing_mm for n in hu.shape[::-1])
+    anchor = marks[inside[int(rng.integers(len(inside)))], 1:]
+    if rng.random() < recipe.slab_p:
+        height = rng.uniform(*recipe.slab_mm)
+        low = anchor[2] - rng.uniform(0.1, 0.9) * height
+        hu[(z < low) | (z > low + height)] = AIR_HU
+        depth = np.minimum(depth, np.minimum(marks[:, 3] - low, low + height - marks[:, 3]))
+    if rng.random() < recipe.narrow_p:
+        margin = rng.uniform(*recipe.narrow_mm, 4)
+        near = marks[inside, 1:3]
+        (x0, y0), (x1, y1) = near.min(axis=0) - margin[:2], near.max(axis=0) + margin[2:]
+        hu[:, :, (x < x0) | (x > x1)] = AIR_HU
+        hu[:, (y < y0) | (y > y1 + 20)] = AIR_HU
+    if rng.random() < recipe.round_p:
+        radius = rng.uniform(*recipe.round_mm)
+        middle = marks[inside, 1:3].mean(axis=0) + rng.uniform(-0.5, 0.5, 2) * radius
+        away = np.hypot(x - middle[0], (y - middle[1])[:, None])
+        hu[:, away > radius] = AIR_HU
+        depth = np.minimum(depth, radius - np.hypot(*(marks[:, 1:3] - middle).T))
+    margin_mm = recipe.cut_margin_mm
+    return np.where(depth > margin_mm, 1.0, np.where(depth < -margin_mm, 0.0, 0.5))
+
+
+def _rank(channel: Array) -> Array:
+    """Order channels from head to foot: T13 (25) comes after T12 (18)."""
+    return np.where(channel == N_CHANNELS - 1, 18.5, channel)
+
+
+def _densified(points_mm: Array, step_mm: float = 6.0) -> Array:
+    """Fill the line through the points."""
+    if len(points_mm) < 2:  # noqa: PLR2004 - a line needs two points
+        return points_mm
+    parts = [points_mm[:1]]
+    for a, b in zip(points_mm[:-1], points_mm[1:], strict=True):
+        n = max(1, int(np.ceil(np.linalg.norm(b - a) / step_mm)))
+        parts.append(a + (b - a) * np.linspace(0, 1, n + 1)[1:, None])
+    return np.concatenate(parts)
+
+
+def _line_heatmap(axes_mm: list[Array], points_mm: Array, sigma_mm: float) -> Array:
+    """Return the maximum over points of Gaussians of peak 1, (z, y, x) float32."""
+    z, y, x = axes_mm
+    heat = np.zeros((len(z), len(y), len(x)), np.float32)
+    for px, py, pz in points_mm:
+        gz, gy, gx = (
+            np.exp(-0.5 * ((a - p) / sigma_mm) ** 2).astype(np.float32)
+            for a, p in ((z, pz), (y, py), (x, px))
+        )
+        np.maximum(heat, gz[:, None, None] * gy[:, None] * gx, out=heat)
+    return heat
+
+
+def _unknown_ends(scan: PackedScan, marks: Array) -> list[Array]:
+    """Return points where visible but unmarked vertebrae may lie, beyond either end of the marks."""
+    if not scan.partial or len(marks) < 2:  # noqa: PLR2004 - a direction needs two points
+        return []
+    order = np.argsort(_rank(marks[:, 0]))
+    ranks, points = _rank(marks[order, 0]), marks[order, 1:]
+    partial = _rank(np.asarray(scan.partial, float))
+    steps = np.linspace(0.3, 2.0, 6)[:, None]
+    ends = []
+    if partial.min() < ranks[0]:
+        ends.append(points[0] + steps * (points[0] - points[1]))
+    if partial.max() > ranks[-1]:
+        ends.append(points[-1] + steps * (points[-1] - points[-2]))
+    return ends
+
+
+@dataclass(frozen=True, slots=True)
+class PackedVertebra:
+    """One vertebra of a masked scan, cut out generously.
+
+    Attributes:
+        name: scan and level.
+        hu: (z, y, x) int16 at `spacing_mm`.
+        labels: (z, y, x) uint8 VerSe labels.
+        label: the vertebra wanted.
+        centre_mm: (3,) its landmark x, y, z from the block's centre.
+        region: of `region_of_channel`.
+        group: draws pick a group first.
+        spacing_mm: isotropic.
+    """
+
+    name: str
+    hu: Array
+    labels: Array
+    label: int
+    centre_mm: Array
+    region: int
+    group: str = "real"
+    spacing_mm: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CropRecipe:
+    """How stage-3 examples are drawn; `point_jitter_mm` is the SD of the landmark's error."""
+
+    shape_zyx: tuple[int, int, int] = (80, 96, 112)
+    spacing_mm: float = 1.0
+    offset_mm: tuple[float, float, float] = (0.0, 20.0, 0.0)
+    sigma_mm: float = 6.0
+    window: WindowSpec = field(default_factory=WindowSpec)
+    warp: WarpRanges = field(
+        default_factory=lambda: WarpRanges(
+            rotation_rad=(0.3, 0.25, 0.25),
+            wide_p=0.1,
+            scale=(0.85, 1.2),
+            shift_mm=(0.0, 0.0, 0.0),
+            elastic_mm=3.0,
+            flip_p=(0.5, 0.05, 0.0),
+        )
+    )
+    look: LookRanges = field(default_factory=LookRanges)
+    point_jitter_mm: float = 2.0
+    cut_p: float = 0.2
+    group_shares: tuple[tuple[str, float], ...] = (("real", 1.0),)
+
+
+def vertebra_example(
+    item: PackedVertebra, rng: np.random.Generator, recipe: CropRecipe
+) -> tuple[Array, Array]:
+    """Draw a stage-3 example.
+
+    Returns:
+        x (z, y, x, 2) float32: image and point heatmap; y (z, y, x, 1) float32: this vertebra, 0/1.
+    """
+    extent = np.asarray(recipe.shape_zyx[::-1]) * recipe.spacing_mm
+    warp = draw_warp(rng, recipe.warp, extent)
+    point = item.centre_mm + rng.normal(0, recipe.point_jitter_mm, 3)
+    anchor = -np.asarray(recipe.offset_mm)  # where the point lies in the block
+    lattice = warp.map_lattice(recipe.shape_zyx, recipe.spacing_mm)
+    lattice += (point - warp.map_points(anchor[None])[0]).astype(np.float32)[:, None, None, None]
+    linear = np.eye(3)[::-1] / item.spacing_mm
+    offset = (np.asarray(item.hu.shape) - 1) / 2
+    index_from_mm = np.hstack([linear, offset[:, None]])
+    hu = sample_block(item.hu, index_from_mm, lattice)
+    wanted = (item.labels == item.label).astype(np.float32)
+    mask = sample_block(wanted, index_from_mm, lattice) > 0.5
+    if rng.random() < recipe.cut_p:
+        _cut_scan(hu, mask, rng)
+    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
+    axes = [(np.arange(n) - (n - 1) / 2) * recipe.spacing_mm for n in recipe.shape_zyx]
+    heat = _line_heatmap(axes, anchor[None], recipe.sigma_mm)
+    return np.stack([normalized(hu, recipe.window), heat], axis=-1), mask[..., None].astype(np.float32)
+
+
+def _cut_scan(hu: Array, mask: Array, rng: np.random.Generator) -> None:
+    """Blank one side beyond a plane that may graze the vertebra, in place."""
+    axis = int(rng.choice(3, p=(0.5, 0.25, 0.25)))
+    size = hu.shape[axis]
+    keep = int(rng.uniform(0.55, 1.0) * size)
+    side = slice(keep, size) if rng.random() < 0.5 else slice(0, size - keep)
+    where = tuple(side if a == axis else slice(None) for a in range(3))
+    hu[where] = AIR_HU
+    mask[where] = False
+
+
+def blurred_copy(scan: PackedScan, factor: int) -> PackedScan:
+    """Return the scan averaged over `factor` voxels per axis (a coarser pack for stage 1)."""
+    shape = [size // factor for size in scan.hu.shape]
+    hu = scan.hu[tuple(slice(0, n * factor) for n in shape)].astype(np.float32)
+    for axis in range(3):
+        hu = ndimage.uniform_filter1d(hu, factor, axis=axis, origin=-(factor // 2 - (factor + 1) % 2))
+    hu = hu[tuple(slice(0, None, factor) for _ in range(3))]
+    return PackedScan(
+        scan.name,
+        np.rint(hu[tuple(slice(0, n) for n in shape)]).astype(np.int16),
+        scan.origin_mm + (factor - 1) / 2 * scan.spacing_mm,
+        scan.spacing_mm * factor,
+        scan.marks,
+        scan.partial,
+        scan.group,
+    )

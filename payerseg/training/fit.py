@@ -1,0 +1,233 @@
+"""The fit loop: examples in, weights out; stops and resumes anywhere.
+
+Example i is drawn from the seed (seed, i) alone and the learning rate is a function of the iteration,
+so a run that was killed and resumed goes through the same data and the same schedule.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+Array = np.ndarray
+Example = Callable[[np.random.Generator], tuple[Array, Array]]
+
+
+@dataclass(frozen=True, slots=True)
+class FitPlan:
+    """How long and how fast to train.
+
+    Attributes:
+        iterations: optimiser steps in all.
+        batch_size: examples per step.
+        learning_rate: highest rate.
+        warm_up: steps from zero to it.
+        hold: share of the steps at it before the cosine decay.
+        final_share: last rate as a share of the highest.
+        clip_norm: of the global gradient.
+        ema: decay of the averaged weights per step.
+        seed: of data order and augmentation.
+        workers: threads that draw examples.
+        save_every, report_every: steps.
+    """
+
+    iterations: int = 4000
+    batch_size: int = 1
+    learning_rate: float = 1e-3
+    warm_up: int = 50
+    hold: float = 0.35
+    final_share: float = 0.03
+    clip_norm: float = 1.0
+    ema: float = 0.998
+    seed: int = 0
+    workers: int = 1
+    save_every: int = 250
+    report_every: int = 50
+
+
+def learning_rate_at(plan: FitPlan, step: int) -> float:
+    """Return the rate of a step: warm-up, constant, then cosine down to its final share."""
+    if step < plan.warm_up:
+        return plan.learning_rate * (step + 1) / plan.warm_up
+    start = plan.hold * plan.iterations
+    if step <= start:
+        return plan.learning_rate
+    t = min(1.0, (step - start) / max(1.0, plan.iterations - start))
+    low = plan.final_share
+    return plan.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * t)))
+
+
+class ExampleFeed:
+    """Draws examples in threads, in order, ahead of the optimiser."""
+
+    def __init__(self, draw: Example, plan: FitPlan, start: int) -> None:
+        self._draw, self._plan = draw, plan
+        self._slots: list[queue.Queue] = [queue.Queue(maxsize=3) for _ in range(plan.workers)]
+        self._start = start
+        self._stop = threading.Event()
+        for worker in range(plan.workers):
+            threading.Thread(target=self._work, args=(worker,), daemon=True).start()
+
+    def batch(self, step: int) -> tuple[Array, Array]:
+        """Return the batch of a step; steps must be asked for in order.
+
+        Raises:
+            Exception: whatever drawing this batch raised.
+        """
+        item = self._slots[(step - self._start) % self._plan.workers].get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._stop.set()
+
+    def _work(self, worker: int) -> None:
+        for step in range(self._start + worker, self._plan.iterations, self._plan.workers):
+            item = self._make(step)
+            while not self._stop.is_set():
+                try:
+                    self._slots[worker].put(item, timeout=0.5)
+                    break
+                except queue.Full:
+                    continue
+            if self._stop.is_set():
+                return
+
+    def _make(self, step: int) -> tuple[Array, Array] | BaseException:
+        try:
+            pairs = []
+            for k in range(self._plan.batch_size):
+                rng = np.random.default_rng((self._plan.seed, step * self._plan.batch_size + k))
+                pairs.append(self._draw(rng))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller of `batch`, which raises it
+            return error
+        return np.stack([x for x, _ in pairs]), np.stack([y for _, y in pairs])
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """What a checkpoint holds; `average` are the averaged weights."""
+
+    step: int
+    average: list[Array]
+    seconds: float = 0.0
+
+
+def fit(
+    model: keras.Model,
+    loss: keras.losses.Loss,
+    draw: Example,
+    plan: FitPlan,
+    folder: Path,
+    *,
+    report: Callable[[int, float, float], None] = lambda step, loss, rate: None,
+    validate: Callable[[keras.Model, int], None] | None = None,
+) -> TrainingState:
+    """Train a model, resuming from `folder` when it holds a checkpoint.
+
+    Args:
+        model: built, not compiled.
+        loss: compares a batch of targets with the model's output.
+        draw: makes one example from a generator.
+        plan: how long and how fast.
+        folder: checkpoints and history.
+        report: called every `report_every` steps with step, mean loss and rate.
+        validate: called at every checkpoint with the model holding the averaged weights.
+
+    Returns:
+        The last state; the model holds the averaged weights.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    optimizer = keras.optimizers.Adam(plan.learning_rate, global_clipnorm=plan.clip_norm)
+    model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+    optimizer.build(model.trainable_variables)
+    state = load_checkpoint(model, folder) or TrainingState(0, model.get_weights())
+    feed = ExampleFeed(draw, plan, state.step)
+    losses: list[float] = []
+    clock = time.monotonic()
+    try:
+        for step in range(state.step, plan.iterations):
+            optimizer.learning_rate.assign(learning_rate_at(plan, step))
+            x, y = feed.batch(step)
+            losses.append(float(model.train_on_batch(x, y)))
+            state.step = step + 1
+            _average(state, model, plan)
+            if state.step % plan.report_every == 0:
+                report(state.step, float(np.mean(losses)), learning_rate_at(plan, step))
+                losses = []
+            if state.step % plan.save_every == 0 or state.step == plan.iterations:
+                state.seconds += time.monotonic() - clock
+                clock = time.monotonic()
+                save_checkpoint(model, state, folder)
+                if validate:
+                    _with_weights(model, state.average, lambda: validate(model, state.step))
+    finally:
+        feed.close()
+    model.set_weights(state.average)
+    return state
+
+
+AVERAGE_EVERY = 8
+"""Steps between updates of the averaged weights: copying them at each step would cost time."""
+
+
+def _average(state: TrainingState, model: keras.Model, plan: FitPlan) -> None:
+    if state.step % AVERAGE_EVERY and state.step != plan.iterations:
+        return
+    # The young average forgets faster, or it would remember the random start.
+    keep = min(plan.ema**AVERAGE_EVERY, state.step / (state.step + 10 * AVERAGE_EVERY))
+    for mean, value in zip(state.average, model.get_weights(), strict=True):
+        mean *= keep
+        mean += (1 - keep) * value
+
+
+def _with_weights(model: keras.Model, weights: list[Array], action: Callable[[], None]) -> None:
+    kept = model.get_weights()
+    model.set_weights(weights)
+    action()
+    model.set_weights(kept)
+
+
+def save_checkpoint(model: keras.Model, state: TrainingState, folder: Path) -> None:
+    """Write weights, optimiser, averages and step in one file, replaced in one move."""
+    arrays = {"step": np.asarray(state.step), "seconds": np.asarray(state.seconds)}
+    groups = {
+        "weight": model.get_weights(),
+        "average": state.average,
+        "optimizer": [np.asarray(v) for v in model.optimizer.variables],
+    }
+    for group, values in groups.items():
+        arrays.update({f"{group}_{i}": np.asarray(v) for i, v in enumerate(values)})
+    temporary = folder / "checkpoint.npz.part"
+    with temporary.open("wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / "checkpoint.npz")
+
+
+def load_checkpoint(model: keras.Model, folder: Path) -> TrainingState | None:
+    """Put a checkpoint's weights and optimiser into a compiled model; None where there is none."""
+    path = folder / "checkpoint.npz"
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as data:
+        def values(group: str) -> list[Array]:
+            n = sum(key.startswith(group + "_") for key in data.files)
+            return [data[f"{group}_{i}"] for i in range(n)]
+
+        model.set_weights(values("weight"))
+        for variable, value in zip(model.optimizer.variables, values("optimizer"), strict=True):
+            variable.assign(value)
+        return TrainingState(int(data["step"]), values("average"), float(data["seconds"]))
