@@ -1,0 +1,1 @@
+"""How a spawned process speaks with the driver, and what a stage may touch."""

@@ -1,0 +1,218 @@
+"""Do one stage for one case: take the old result away, run, check, and write the manifest last."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from payerseg.errors import ArtifactError, SpineNotFound
+from payerseg.results.artifacts import Artifact
+from payerseg.results.case_folder import PARTIAL_FOLDER, CaseFolder
+from payerseg.results.fingerprint import HashMemo, digest_of, scan_digest, scan_files, stage_key
+from payerseg.results.manifest import SCAN_FILE_INPUT, ResultStatus, StageManifest, sync_folder
+from payerseg.stagekit.case_work import CaseWork, Say
+from payerseg.stagekit.catalog import StageSpec
+from payerseg.stagekit.memory import memory_mb
+from payerseg.stagekit.protocol import CaseRequest
+
+ConfigT = TypeVar("ConfigT")
+ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class StageSetup(Generic[ConfigT]):
+    """What a stage is built from, once per process.
+
+    Attributes:
+        config: its own settings.
+        weights: bundle folder or checkpoint prefix; None for a stage without weights.
+        seed: for everything random.
+    """
+
+    config: ConfigT
+    weights: Path | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The part of a manifest that is the same for every case of a request.
+
+    Attributes:
+        config: settings as plain JSON.
+        weights: fingerprint of the weights.
+        seed: as in the setup.
+        versions: of libraries and device.
+    """
+
+    config: Mapping[str, Any]
+    weights: str | None = None
+    seed: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """How a case ended that did not fail."""
+
+    status: ResultStatus
+    message: str
+    seconds: float
+    notes: Mapping[str, Any]
+
+
+def key_parts(spec: StageSpec, provenance: Provenance, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """Return everything a stage's result depends on by intent."""
+    return {
+        "stage": spec.name,
+        "version": spec.version,
+        "config": provenance.config,
+        "weights": provenance.weights,
+        "seed": provenance.seed,
+        "inputs": dict(inputs),
+    }
+
+
+def run_case(
+    spec: StageSpec,
+    stage: Callable[[CaseWork], None],
+    request: CaseRequest,
+    provenance: Provenance,
+    say: Say,
+) -> CaseResult:
+    """Do one stage for one case.
+
+    Raises:
+        PayersegError: a foreseen failure; no manifest is left.
+        Exception: whatever the stage raises; no manifest is left.
+    """
+    started, clock = datetime.now().astimezone(), time.monotonic()
+    folder = CaseFolder(request.folder, request.case_id)
+    clear_result(folder, spec)
+    inputs = _hash_inputs(spec, folder, request.image)
+    seen = _stamps(spec, folder, request.image)
+    work = CaseWork(request, spec, say)
+    try:
+        stage(work)
+    except SpineNotFound as reason:
+        work.end_as("no_spine", str(reason))
+    if _stamps(spec, folder, request.image) != seen:
+        _check_inputs_unchanged(inputs, _hash_inputs(spec, folder, request.image))
+    status: ResultStatus = work.ended_as or "done"
+    manifest = StageManifest(
+        stage=spec.name,
+        stage_version=spec.version,
+        key=stage_key(key_parts(spec, provenance, inputs)),
+        status=status,
+        message=work.end_message,
+        inputs=inputs,
+        outputs=_hash_outputs(spec, work),
+        config=provenance.config,
+        weights=provenance.weights,
+        seed=provenance.seed,
+        notes=work.notes,
+        versions=provenance.versions,
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - clock, 3),
+        peak_rss_mb=memory_mb().peak,
+    )
+    shutil.rmtree(folder.root / spec.folder / PARTIAL_FOLDER, ignore_errors=True)
+    sync_folder(folder.root / spec.folder)
+    manifest.write(folder.manifest_path(spec.folder))
+    return CaseResult(status, work.end_message, manifest.seconds, work.notes)
+
+
+def clear_result(folder: CaseFolder, spec: StageSpec) -> None:
+    """Take an old result away: its manifest first, then its files. What a person edited is kept as a copy."""
+    step = folder.root / spec.folder
+    step.mkdir(parents=True, exist_ok=True)
+    keep_edits(folder, spec)
+    folder.manifest_path(spec.folder).unlink(missing_ok=True)
+    shutil.rmtree(step / PARTIAL_FOLDER, ignore_errors=True)
+    for artifact in spec.writes:
+        path = folder.path(artifact)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def keep_edits(folder: CaseFolder, spec: StageSpec) -> list[Path]:
+    """Copy every artifact that a person edited to a name of its own; return the copies.
+
+    The copy's name holds the content's hash, so doing it twice makes one copy.
+    """
+    try:
+        manifest = StageManifest.read(folder.manifest_path(spec.folder))
+    except ArtifactError:
+        return []
+    copies = []
+    for artifact in spec.writes:
+        found = digest_of(folder.path(artifact), HashMemo()) if artifact.editable else None
+        if manifest is None or found in (None, manifest.outputs.get(artifact.name)):
+            continue
+        copy = edited_copy_path(folder, artifact, str(found))
+        partial = copy.with_name(f".{copy.name}.partial")
+        shutil.copyfile(folder.path(artifact), partial)
+        partial.replace(copy)
+        copies.append(copy)
+    return copies
+
+
+def edited_copy_path(folder: CaseFolder, artifact: Artifact, digest: str) -> Path:
+    """Return where an edited artifact is kept when its stage has to run again."""
+    path = folder.path(artifact)
+    return path.with_name(f"{path.stem}.by_hand-{digest[:8]}{path.suffix}")
+
+
+def _hash_inputs(spec: StageSpec, folder: CaseFolder, image: Path | None) -> dict[str, str]:
+    memo, inputs = HashMemo(), {}
+    if spec.reads_scan and image is not None:
+        inputs[SCAN_FILE_INPUT] = _scan_digest(image, memo)
+    for artifact in spec.reads:
+        found = digest_of(folder.path(artifact), memo)
+        if found is None and not artifact.optional:
+            msg = f"{spec.name} needs {folder.path(artifact)}, which is not there; run the earlier stages first"
+            raise ArtifactError(msg)
+        inputs[artifact.name] = found or ABSENT
+    return inputs
+
+
+def _scan_digest(image: Path, memo: HashMemo) -> str:
+    """Hash the user's scan; one that cannot be read is the stage's to refuse, in its own words."""
+    try:
+        return scan_digest(image, memo)
+    except OSError:
+        return ABSENT
+
+
+def _stamps(spec: StageSpec, folder: CaseFolder, image: Path | None) -> dict[str, tuple[int, int]]:
+    """Return size and time stamp of every input file."""
+    paths = [folder.path(artifact) for artifact in spec.reads]
+    if spec.reads_scan and image is not None:
+        paths += scan_files(image)
+    found = {path: path.stat() for path in paths if path.exists()}
+    return {str(path): (stat.st_size, stat.st_mtime_ns) for path, stat in found.items()}
+
+
+def _check_inputs_unchanged(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    changed = sorted(name for name in before if before[name] != after.get(name))
+    if changed:
+        msg = f"{', '.join(changed)} changed while the stage was running; run it again"
+        raise ArtifactError(msg)
+
+
+def _hash_outputs(spec: StageSpec, work: CaseWork) -> dict[str, str]:
+    memo, outputs = HashMemo(), {}
+    for artifact in spec.writes:
+        if artifact in work.written:
+            outputs[artifact.name] = memo.digest(work.folder.path(artifact))
+        elif not artifact.optional and work.ended_as is None:
+            msg = f"{spec.name} ended without writing {artifact.name}; it is declared and not optional"
+            raise ArtifactError(msg)
+    return outputs

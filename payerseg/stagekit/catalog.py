@@ -1,0 +1,137 @@
+"""The pipeline: which stages exist, in which order, what each reads and writes. Data only.
+
+A stage's `version` is bumped by hand whenever the same inputs and settings would give another result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+
+from payerseg.results import artifacts as a
+from payerseg.results.artifacts import Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """One stage.
+
+    Attributes:
+        name: as on the command line and in statuses.
+        step: its number; with the name it makes the folder.
+        module: run as `python -m <module> request.json`.
+        version: of its results.
+        reads: artifacts it may read; nothing else can be read, so no key can miss an input.
+        writes: artifacts it may write.
+        config: "module:class" of its settings.
+        weights: whether it needs weights.
+        reads_scan: whether it reads the user's file.
+    """
+
+    name: str
+    step: int
+    module: str
+    version: int
+    reads: tuple[Artifact, ...]
+    writes: tuple[Artifact, ...]
+    config: str
+    weights: bool = False
+    reads_scan: bool = False
+
+    @property
+    def section(self) -> str:
+        """The section of the configuration that belongs to it."""
+        return self.name
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder in every case folder."""
+        return f"step{self.step}_{self.name}"
+
+    def config_type(self) -> type:
+        """Return the class of its settings."""
+        module, _, name = self.config.partition(":")
+        return getattr(import_module(module), name)
+
+
+_SCHEMA = "payerseg.config.schema:"
+
+PREPARATION = StageSpec(
+    name="preparation",
+    step=0,
+    module="stages.preparation",
+    version=1,
+    reads=(),
+    writes=(a.CT, a.SCAN),
+    config=f"{_SCHEMA}PreparationConfig",
+    reads_scan=True,
+)
+SPINE_LOCALIZATION = StageSpec(
+    name="spine_localization",
+    step=1,
+    module="stages.spine_localization",
+    version=1,
+    reads=(a.CT,),
+    writes=(a.SPINE_HEATMAP, a.SPINE_BOX, a.STAGE1_PROJECTION),
+    config=f"{_SCHEMA}SpineLocalizationConfig",
+    weights=True,
+)
+VERTEBRAE_LOCALIZATION = StageSpec(
+    name="vertebrae_localization",
+    step=2,
+    module="stages.vertebrae_localization",
+    version=1,
+    reads=(a.CT, a.SPINE_BOX),
+    writes=(a.HEATMAPS, a.CANDIDATES, a.LANDMARKS_CSV, a.LANDMARKS_JSON, a.PROJECTION),
+    config=f"{_SCHEMA}VertebraeLocalizationConfig",
+    weights=True,
+)
+VERTEBRAE_SEGMENTATION = StageSpec(
+    name="vertebrae_segmentation",
+    step=3,
+    module="stages.vertebrae_segmentation",
+    version=1,
+    reads=(a.CT, a.SCAN, a.LANDMARKS_CSV),
+    writes=(a.SEGMENTATION, a.VERTEBRAE, a.MASK_REPORT),
+    config=f"{_SCHEMA}VertebraeSegmentationConfig",
+    weights=True,
+)
+QUALITY_REPORT = StageSpec(
+    name="quality_report",
+    step=4,
+    module="stages.quality_report",
+    version=1,
+    reads=(
+        a.CT,
+        a.SCAN,
+        a.SPINE_BOX,
+        a.CANDIDATES,
+        a.LANDMARKS_CSV,
+        a.LANDMARKS_JSON,
+        a.SEGMENTATION,
+        a.MASK_REPORT,
+    ),
+    writes=(a.FINDINGS, a.REPORT, a.MEASUREMENTS),
+    config=f"{_SCHEMA}QualityReportConfig",
+)
+
+PIPELINE: tuple[StageSpec, ...] = (
+    PREPARATION,
+    SPINE_LOCALIZATION,
+    VERTEBRAE_LOCALIZATION,
+    VERTEBRAE_SEGMENTATION,
+    QUALITY_REPORT,
+)
+
+
+def stage_named(name: str, pipeline: tuple[StageSpec, ...] = PIPELINE) -> StageSpec:
+    """Return a stage by name.
+
+    Raises:
+        KeyError: there is none; the message names those that exist.
+    """
+    for spec in pipeline:
+        if spec.name == name:
+            return spec
+    msg = f"no stage {name!r}; stages are {', '.join(spec.name for spec in pipeline)}"
+    raise KeyError(msg)

@@ -1,0 +1,37 @@
+"""How much memory this process uses."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+BYTES_PER_MB = 1_000_000
+PROC_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Resident memory, MB (10^6 bytes)."""
+
+    now: float
+    peak: float
+
+
+def memory_mb() -> Memory:
+    """Return the resident memory of this process, now and at its highest; zeros where unknown.
+
+    Linux is asked through /proc: `getrusage` would report the parent's peak too, inherited at the fork.
+    """
+    if PROC_STATUS.exists():
+        lines = PROC_STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+        kibibytes = {name: value.split()[0] for name, _, value in (s.partition(":") for s in lines) if value.strip()}
+        now, peak = (int(kibibytes.get(name, 0)) * 1024 for name in ("VmRSS", "VmHWM"))
+        return Memory(round(now / BYTES_PER_MB, 1), round(peak / BYTES_PER_MB, 1))
+    try:
+        import resource
+    except ImportError:  # Windows
+        return Memory(0.0, 0.0)
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / BYTES_PER_MB
+    return Memory(0.0, round(peak, 1))
