@@ -155,6 +155,7 @@ class ModelCard:
         output: what the network's last layer means.
         channels: VerSe labels of the output channels, () where there is one.
         weights_sha256: of the weights file.
+        weights_dtype: how the file stores weights; they are float32 once opened.
     """
 
     stage: str
@@ -164,6 +165,7 @@ class ModelCard:
     family: str = "payer"
     channels: tuple[int, ...] = ()
     weights_sha256: str = ""
+    weights_dtype: Literal["float32", "float16"] = "float32"
     format: int = CARD_FORMAT
     training: TrainingRecord = field(default_factory=TrainingRecord)
 
