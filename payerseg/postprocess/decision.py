@@ -1,0 +1,67 @@
+"""What a decoder decided, how sure it is, and what else it could have been."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from payerseg.domain.landmarks import Landmarks
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another labelling of the same places.
+
+    Attributes:
+        labels: names of its vertebrae, head to foot (found and bridged).
+        probability: relative to the decision and the other alternatives, 0..1.
+        margin: nats by which the decision leads.
+        change: in words, what differs.
+    """
+
+    labels: tuple[str, ...]
+    probability: float
+    margin: float
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpineDecision:
+    """The vertebrae of one scan.
+
+    Attributes:
+        landmarks: the result; scores are probabilities that the name is right.
+        level_margin: nats between this labelling and the best one that names any of the same places
+            otherwise; infinity where there is none (or the decoder does not weigh any).
+        level_probability: probability that all names are right.
+        alternatives: the best other labellings, best first.
+        reasons: plain sentences why a person should look; empty = none.
+        scale: size relative to the mean adult that fits best.
+        mirrored: whether the spine's curve fits better with front and back exchanged.
+    """
+
+    landmarks: Landmarks
+    level_margin: float = float("inf")
+    level_probability: float = 1.0
+    alternatives: tuple[Alternative, ...] = ()
+    reasons: tuple[str, ...] = ()
+    scale: float = 1.0
+    mirrored: bool = False
+
+    @property
+    def needs_review(self) -> bool:
+        """Whether a person should look before the names are trusted."""
+        return bool(self.reasons)
+
+    def summary(self) -> dict[str, Any]:
+        """Return everything but the landmarks as plain JSON values (an infinite margin is None)."""
+        finite = self.level_margin != float("inf")
+        return {
+            "needs_review": self.needs_review,
+            "reasons": list(self.reasons),
+            "level_margin": self.level_margin if finite else None,
+            "level_probability": self.level_probability,
+            "scale": self.scale,
+            "mirrored": self.mirrored,
+            "alternatives": [asdict(item) | {"labels": list(item.labels)} for item in self.alternatives],
+        }
