@@ -69,7 +69,9 @@ class Grid:
             msg = f"index-to-world matrix has column lengths {spacing.tolist()}; expected positive"
             raise BadGeometry(msg)
         direction = linear / spacing
-        return cls(shape, tuple(spacing), tuple(np.asarray(matrix, float)[:3, 3]), tuple(direction.ravel()))
+        return cls(
+            shape, tuple(spacing), tuple(np.asarray(matrix, float)[:3, 3]), tuple(direction.ravel())
+        )
 
     @property
     def matrix(self) -> Array:
@@ -113,7 +115,9 @@ class Grid:
         """Return the eight LPS corners, of the voxels' outer edges or (edges=False) of the centres."""
         pad = 0.5 if edges else 0.0
         ends = [(-pad, n - 1 + pad) for n in self.shape]
-        return self.map_indices_to_world(np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1).T)
+        return self.map_indices_to_world(
+            np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1).T
+        )
 
     def same_space_as(self, other: Grid, tolerance_mm: float = SAME_SPACE_MM) -> bool:
         """Tell whether both grids have one shape and their voxels lie at the same places."""

@@ -77,5 +77,6 @@ class Landmarks(Mapping[Vertebra, Landmark]):
             return self
         moved = map_points(self.positions_mm)
         return Landmarks(
-            replace(mark, position_mm=tuple(p)) for mark, p in zip(self.values(), moved, strict=True)
+            replace(mark, position_mm=tuple(p))
+            for mark, p in zip(self.values(), moved, strict=True)
         )

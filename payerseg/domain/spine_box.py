@@ -38,13 +38,17 @@ class SpineBox:
     def expanded(self, margin_mm: float | Point) -> SpineBox:
         """Return the box grown by a margin (one number, or x, y, z) on every side."""
         margin = np.broadcast_to(np.asarray(margin_mm, float), 3)
-        return SpineBox(tuple(np.subtract(self.low_mm, margin)), tuple(np.add(self.high_mm, margin)))
+        return SpineBox(
+            tuple(np.subtract(self.low_mm, margin)), tuple(np.add(self.high_mm, margin))
+        )
 
     def clipped_to(self, grid: Grid) -> SpineBox:
         """Return the part inside the world bounds of a grid; the nearest face if outside it."""
         corners = grid.corners_mm()
         low, high = corners.min(axis=0), corners.max(axis=0)
-        return SpineBox(tuple(np.clip(self.low_mm, low, high)), tuple(np.clip(self.high_mm, low, high)))
+        return SpineBox(
+            tuple(np.clip(self.low_mm, low, high)), tuple(np.clip(self.high_mm, low, high))
+        )
 
     def contains(self, xyz_mm: np.ndarray) -> np.ndarray:
         """Tell for (n, 3) LPS points whether they lie inside."""

@@ -16,7 +16,11 @@ from payerseg.domain.volume import Volume
 
 Interpolation = Literal["nearest", "linear", "cubic"]
 
-_INTERPOLATORS = {"nearest": sitk.sitkNearestNeighbor, "linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline}
+_INTERPOLATORS = {
+    "nearest": sitk.sitkNearestNeighbor,
+    "linear": sitk.sitkLinear,
+    "cubic": sitk.sitkBSpline,
+}
 _REACH_VOXELS = {"nearest": 1, "linear": 2, "cubic": 12}
 """How far beyond the block an interpolator looks; the B-spline prefilter decays below 1e-6 in 12."""
 
@@ -102,7 +106,9 @@ def _cropped_to(volume: Volume, onto: Grid, reach_voxels: int) -> Volume | None:
     """Return the block of `volume` that `onto` needs, or None where they do not meet."""
     corners = volume.grid.map_world_to_indices(onto.corners_mm())
     low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - reach_voxels, 0)
-    high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + reach_voxels + 1, volume.grid.shape)
+    high = np.minimum(
+        np.ceil(corners.max(axis=0)).astype(int) + reach_voxels + 1, volume.grid.shape
+    )
     if np.any(low >= high):
         return None
     return volume.cropped(tuple(low.tolist()), tuple(high.tolist()))

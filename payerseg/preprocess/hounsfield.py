@@ -85,7 +85,9 @@ def judge_values(sample: np.ndarray, name: str) -> tuple[ValueRepair, tuple[Note
     else:
         repair = _find_repair(inside)
         if repair is None:
-            _refuse(name, f"has no values below water (0.5 % quantile {low:g}, 99 % quantile {high:g})")
+            _refuse(
+                name, f"has no values below water (0.5 % quantile {low:g}, 99 % quantile {high:g})"
+            )
     repaired = repair.apply(inside)
     _refuse_strange_mixture(repaired, name)
     return repair, _notes(repair, values, repaired)
@@ -143,16 +145,22 @@ def _refuse_strange_mixture(values: np.ndarray, name: str) -> None:
 def _notes(repair: ValueRepair, values: np.ndarray, repaired: np.ndarray) -> tuple[Note, ...]:
     notes = []
     if repair.offset:
-        message = f"values are Hounsfield units plus {repair.offset:g}; {repair.offset:g} was subtracted"
+        message = (
+            f"values are Hounsfield units plus {repair.offset:g}; {repair.offset:g} was subtracted"
+        )
         notes.append(Note("offset_removed", message))
     if repair.unwrap:
         message = "negative values were stored as unsigned 16-bit; their sign was restored"
         notes.append(Note("sign_restored", message))
     padding = 1 - len(repaired) / len(values)
     if padding > 0.001:
-        message = f"{100 * padding:.1f} % of the voxels are padding below {_PADDING_HU:g}; taken as air"
+        message = (
+            f"{100 * padding:.1f} % of the voxels are padding below {_PADDING_HU:g}; taken as air"
+        )
         notes.append(Note("padding", message))
     if repaired.max() < _BONE_CUT_HU:
-        message = f"no voxel exceeds {repaired.max():.0f} HU; was the scan exported through a window?"
+        message = (
+            f"no voxel exceeds {repaired.max():.0f} HU; was the scan exported through a window?"
+        )
         notes.append(Note("bone_cut_off", message))
     return tuple(notes)

@@ -92,7 +92,11 @@ def _require_enough(raw: RawScan, name: str, settings: PreparationConfig) -> Non
 def _to_hounsfield(raw: RawScan, repair: ValueRepair) -> tuple[np.ndarray, dict[str, Fact]]:
     """Return (z, y, x) int16 in HU_RANGE, and how many voxels had to be replaced or clipped."""
     out = np.empty(raw.array.shape, np.int16)
-    counts: dict[str, Fact] = {"non_finite_voxels": 0, "voxels_below_range": 0, "voxels_above_range": 0}
+    counts: dict[str, Fact] = {
+        "non_finite_voxels": 0,
+        "voxels_below_range": 0,
+        "voxels_above_range": 0,
+    }
     for start in range(0, out.shape[0], _SLAB_SLICES):
         slab = slice(start, start + _SLAB_SLICES)
         values = raw.values(slab)
@@ -135,6 +139,8 @@ def _count_notes(counts: dict[str, Fact], n_voxels: int) -> list[Note]:
         message = f"{counts['non_finite_voxels']} voxels ({share:.2f} %) are NaN or infinite; taken as air"
         notes.append(Note("non_finite", message))
     if counts["voxels_above_range"]:
-        message = f"{counts['voxels_above_range']} voxels above {HU_RANGE[1]} HU were clipped (metal?)"
+        message = (
+            f"{counts['voxels_above_range']} voxels above {HU_RANGE[1]} HU were clipped (metal?)"
+        )
         notes.append(Note("clipped_above", message))
     return notes

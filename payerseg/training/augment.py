@@ -84,7 +84,8 @@ class Warp:
         ).astype(np.float32)
         if self.nodes_mm is not None:
             wx, wy, wz = (
-                _spline_weights(a, self.extent_mm[k], self.nodes_mm.shape[k]) for k, a in enumerate(axes)
+                _spline_weights(a, self.extent_mm[k], self.nodes_mm.shape[k])
+                for k, a in enumerate(axes)
             )
             nodes = self.nodes_mm.astype(np.float32)
             part = np.tensordot(wz, nodes, axes=(1, 2))
@@ -94,7 +95,8 @@ class Warp:
 
     def _displacement(self, xyz_mm: Array) -> Array:
         wx, wy, wz = (
-            _spline_weights(xyz_mm[:, k], self.extent_mm[k], self.nodes_mm.shape[k]) for k in range(3)
+            _spline_weights(xyz_mm[:, k], self.extent_mm[k], self.nodes_mm.shape[k])
+            for k in range(3)
         )
         return np.einsum("ni,nj,nk,ijkc->nc", wx, wy, wz, self.nodes_mm, optimize=True)
 
@@ -153,7 +155,13 @@ def sample_block(hu: Array, index_from_mm: Array, lattice_mm: Array, order: int 
     outside = AIR_HU if order else 0
     kind = np.float32 if order else hu.dtype
     return ndimage.map_coordinates(
-        hu, index.reshape(3, *shape), output=kind, order=order, mode="constant", cval=outside, prefilter=False
+        hu,
+        index.reshape(3, *shape),
+        output=kind,
+        order=order,
+        mode="constant",
+        cval=outside,
+        prefilter=False,
     )
 
 

@@ -101,7 +101,9 @@ class ScanSampler:
         ValueError: no scan has a mark.
     """
 
-    def __init__(self, scans: list[PackedScan], group_shares: tuple[tuple[str, float], ...]) -> None:
+    def __init__(
+        self, scans: list[PackedScan], group_shares: tuple[tuple[str, float], ...]
+    ) -> None:
         self._tables: list[tuple[float, dict[int, dict[int, list[int]]]]] = []
         for group, share in group_shares:
             table: dict[int, dict[int, list[int]]] = {}
@@ -109,7 +111,9 @@ class ScanSampler:
                 if scan.group != group:
                     continue
                 for row, mark in enumerate(scan.marks):
-                    table.setdefault(region_of_channel(int(mark[0])), {}).setdefault(i, []).append(row)
+                    table.setdefault(region_of_channel(int(mark[0])), {}).setdefault(i, []).append(
+                        row
+                    )
             if table and share > 0:
                 self._tables.append((share, table))
         if not self._tables:
@@ -174,6 +178,38 @@ def spine_example(
         heat = np.where(hu <= AIR_HU, 0, heat)
     hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
     return normalized(hu, recipe.window)[..., None], np.stack([heat, weight], axis=-1)
+
+
+def no_spine_example(
+    scan: PackedScan, rng: np.random.Generator, recipe: BlockRecipe
+) -> tuple[Array, Array]:
+    """Draw a stage-1 example in which no spine is seen: a real scan cut down to what lies beside it.
+
+    The part kept is in front of, left or right of the marked spine, or above C1; now and then it is
+    nothing but noise around one value (an empty scan, a water phantom).
+
+    Returns:
+        x and y as `spine_example`, the heatmap all 0.
+    """
+    hu, marks, _ = _warped_block(scan, int(rng.integers(len(scan.marks))), rng, recipe)
+    x, y, z = ((np.arange(n) - (n - 1) / 2) * recipe.spacing_mm for n in hu.shape[::-1])
+    low, high = marks[:, 1:].min(axis=0) - 50, marks[:, 1:].max(axis=0) + 50
+    above_c1 = marks[marks[:, 0] == 0, 3]
+    kind = rng.random()
+    if kind < 0.15:  # noqa: PLR2004 - shares of the kinds
+        hu = rng.normal(rng.uniform(-1000, 200), rng.uniform(0, 80), hu.shape).astype(np.float32)
+    elif kind < 0.45 and len(above_c1):  # noqa: PLR2004
+        hu[z < above_c1.max() + 28] = AIR_HU
+    elif kind < 0.65:  # noqa: PLR2004
+        hu[:, y > low[1] + 5] = AIR_HU
+    elif kind < 0.85:  # noqa: PLR2004
+        hu[:, :, x > low[0] - 5] = AIR_HU
+    else:
+        hu[:, :, x < high[0] + 5] = AIR_HU
+    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
+    nothing = np.zeros((*hu.shape, 2), np.float32)
+    nothing[..., 1] = 1
+    return normalized(hu, recipe.window)[..., None], nothing
 
 
 def normalized(hu: Array, window: WindowSpec) -> Array:
@@ -354,7 +390,9 @@ def vertebra_example(
     hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
     axes = [(np.arange(n) - (n - 1) / 2) * recipe.spacing_mm for n in recipe.shape_zyx]
     heat = _line_heatmap(axes, anchor[None], recipe.sigma_mm)
-    return np.stack([normalized(hu, recipe.window), heat], axis=-1), mask[..., None].astype(np.float32)
+    return np.stack([normalized(hu, recipe.window), heat], axis=-1), mask[..., None].astype(
+        np.float32
+    )
 
 
 def _cut_scan(hu: Array, mask: Array, rng: np.random.Generator) -> None:
@@ -373,7 +411,9 @@ def blurred_copy(scan: PackedScan, factor: int) -> PackedScan:
     shape = [size // factor for size in scan.hu.shape]
     hu = scan.hu[tuple(slice(0, n * factor) for n in shape)].astype(np.float32)
     for axis in range(3):
-        hu = ndimage.uniform_filter1d(hu, factor, axis=axis, origin=-(factor // 2 - (factor + 1) % 2))
+        hu = ndimage.uniform_filter1d(
+            hu, factor, axis=axis, origin=-(factor // 2 - (factor + 1) % 2)
+        )
     hu = hu[tuple(slice(0, None, factor) for _ in range(3))]
     return PackedScan(
         scan.name,

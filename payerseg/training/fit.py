@@ -223,6 +223,7 @@ def load_checkpoint(model: keras.Model, folder: Path) -> TrainingState | None:
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as data:
+
         def values(group: str) -> list[Array]:
             n = sum(key.startswith(group + "_") for key in data.files)
             return [data[f"{group}_{i}"] for i in range(n)]
