@@ -14,6 +14,7 @@ from payerseg.imaging.compression import MAX_RATIO
 from payerseg.imaging.raw_scan import RawScan, require_plausible_grid, require_three_dimensions
 from payerseg.imaging.scan_record import SourceHeader
 
+ItkImage = sitk.Image  # for annotations in rooms that do not import SimpleITK
 READERS = {
     ".mha": ("MetaImageIO", "meta"),
     ".mhd": ("MetaImageIO", "meta"),

@@ -1,0 +1,189 @@
+"""The library call: a scan in, label map, landmarks and status out, in memory and in this process.
+
+    import payerseg
+    result = payerseg.segment("scan.nii.gz")
+
+    pipeline = payerseg.Pipeline()          # keeps the networks loaded between scans
+    results = [pipeline(path) for path in paths]
+
+It runs the very stages of `payerseg run`, with the same weights and settings, and gives the same labels.
+What it lacks is isolation: a crash of native code ends the caller. For many scans use `payerseg run`.
+The engine under Keras is chosen by the environment variable KERAS_BACKEND before the first call.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from payerseg.config.installation import default_bundle
+from payerseg.config.load import load_config
+from payerseg.config.schema import RunConfig
+from payerseg.domain.grid import Grid
+from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.volume import Volume
+from payerseg.errors import BundleError, InputError
+from payerseg.imaging.files import write_volume
+from payerseg.imaging.itk_files import ItkImage, volume_from_itk, volume_to_itk
+from payerseg.results.artifacts import LANDMARKS_CSV, LANDMARKS_JSON, SCAN, SEGMENTATION, Artifact
+from payerseg.results.case_folder import CaseFolder
+from payerseg.results.formats import read_artifact
+from payerseg.stagekit.case_run import StageSetup
+from payerseg.stagekit.catalog import PIPELINE, QUALITY_REPORT, StageSpec
+from payerseg.stagekit.in_process import InProcessStage
+
+ArrayWithSpacing = tuple[np.ndarray, Sequence[float]]
+Scan = str | Path | Volume | ItkImage | ArrayWithSpacing
+SegmentationStatus = Literal["ok", "ok_needs_review", "no_spine"]
+
+_CASE_ID = "scan"
+_STAGES = tuple(spec for spec in PIPELINE if spec is not QUALITY_REPORT)
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """What was found in one scan.
+
+    Attributes:
+        status: "ok"; "ok_needs_review" where a person should look, see `reasons`; "no_spine".
+        reasons: in words, why a review is asked for or why there is no spine.
+        landmarks: named vertebra centres, LPS mm, physical space of the scan.
+        labels: VerSe labels, uint8 (z, y, x), on the exact grid of the scan; all zero without a spine.
+    """
+
+    status: SegmentationStatus
+    reasons: tuple[str, ...]
+    landmarks: Landmarks
+    labels: Volume
+
+    @property
+    def needs_review(self) -> bool:
+        """Whether a person should look before the result is used."""
+        return self.status == "ok_needs_review"
+
+    def to_sitk(self) -> ItkImage:
+        """Return the label map as a SimpleITK image in the physical space of the scan."""
+        return volume_to_itk(self.labels)
+
+
+class Pipeline:
+    """The pipeline with its networks loaded once; call it with one scan after the other.
+
+    Args:
+        config: settings, default those of `payerseg run`; see `payerseg.load_config`.
+        weights: bundle folder or checkpoint by stage name, default the shipped bundles.
+
+    Raises:
+        BundleError: weights are missing; they are looked for now and loaded at the first call.
+    """
+
+    def __init__(
+        self, config: RunConfig | None = None, *, weights: Mapping[str, Path | str] | None = None
+    ) -> None:
+        self._config = config if config is not None else load_config()
+        chosen = weights or {}
+        self._weights = {
+            spec.name: _existing_weights(spec, chosen) for spec in _STAGES if spec.weights
+        }
+        self._loaded: dict[str, InProcessStage] = {}
+
+    def __call__(self, scan: Scan) -> Segmentation:
+        """Find, name and segment the vertebrae of one scan.
+
+        Args:
+            scan: a file; a SimpleITK image; a `Volume`; or (array, spacing) with the array in
+                (z, y, x) order, spacing (x, y, z) in mm, and LPS axes (x to the patient's left, y to
+                the back, z to the head).
+
+        Raises:
+            InputError: the scan cannot be used (not 3D, not Hounsfield units, damaged ...).
+            BundleError: weights are damaged or belong to another stage.
+            OutOfResources: memory or disk ran out.
+        """
+        with tempfile.TemporaryDirectory(prefix="payerseg-") as name:
+            folder = CaseFolder(Path(name) / _CASE_ID, _CASE_ID)
+            image = _as_file(scan, Path(name))
+            needs_review = False
+            for spec in _STAGES:
+                done = self._stage(spec)(_CASE_ID, folder.root, image)
+                if done.status == "no_spine":
+                    return _without_spine(folder, done.message)
+                needs_review = needs_review or bool(done.notes.get("needs_review"))
+            return _read_result(folder, needs_review=needs_review)
+
+    def _stage(self, spec: StageSpec) -> InProcessStage:
+        """Return a stage, loaded on its first use."""
+        if spec.name not in self._loaded:
+            section = getattr(self._config, spec.section)
+            seed = self._config.driver.seed
+            setup = StageSetup(section, self._weights.get(spec.name), seed)
+            self._loaded[spec.name] = InProcessStage(spec, setup)
+        return self._loaded[spec.name]
+
+
+def segment(
+    scan: Scan,
+    *,
+    config: RunConfig | None = None,
+    weights: Mapping[str, Path | str] | None = None,
+) -> Segmentation:
+    """Find, name and segment the vertebrae of one scan; arguments and errors as in `Pipeline`.
+
+    For more than one scan keep a `Pipeline`: it loads the networks once.
+    """
+    return Pipeline(config, weights=weights)(scan)
+
+
+def _existing_weights(spec: StageSpec, chosen: Mapping[str, Path | str]) -> Path:
+    path = Path(chosen.get(spec.name, default_bundle(spec.name)))
+    # a checkpoint is named by the common beginning of its files
+    if not path.exists() and not list(path.parent.glob(f"{path.name}.index")):
+        msg = f"no weights for {spec.name} at {path}; expected a bundle folder or a checkpoint"
+        raise BundleError(msg)
+    return path
+
+
+def _as_file(scan: Scan, folder: Path) -> Path:
+    """Return the scan as a file that the first stage can read."""
+    if isinstance(scan, str | Path):
+        return Path(scan).resolve()
+    path = folder / f"{_CASE_ID}.nii"
+    write_volume(_as_volume(scan), path)
+    return path
+
+
+def _as_volume(scan: Volume | ItkImage | ArrayWithSpacing) -> Volume:
+    if isinstance(scan, Volume):
+        return scan
+    if isinstance(scan, ItkImage):
+        return volume_from_itk(scan)
+    if not isinstance(scan, tuple) or len(scan) != 2 or np.ndim(scan[0]) != 3 or len(scan[1]) != 3:
+        msg = (
+            f"scan is {type(scan).__name__}; expected a path, a SimpleITK image, a Volume, or "
+            "(array of (z, y, x), spacing (x, y, z) in mm)"
+        )
+        raise InputError(msg)
+    array, spacing_xyz_mm = np.asarray(scan[0]), tuple(float(v) for v in scan[1])
+    return Volume(array, Grid(array.shape, spacing_xyz_mm))
+
+
+def _read_result(folder: CaseFolder, *, needs_review: bool) -> Segmentation:
+    details: Mapping[str, Any] = _read(folder, LANDMARKS_JSON)
+    reasons = tuple(str(reason) for reason in details.get("reasons", ()))
+    status: SegmentationStatus = "ok_needs_review" if needs_review else "ok"
+    return Segmentation(status, reasons, _read(folder, LANDMARKS_CSV), _read(folder, SEGMENTATION))
+
+
+def _without_spine(folder: CaseFolder, message: str) -> Segmentation:
+    grid = _read(folder, SCAN).source.grid
+    empty = Volume(np.zeros(grid.shape, np.uint8), grid)
+    return Segmentation("no_spine", (message,), Landmarks(), empty)
+
+
+def _read(folder: CaseFolder, artifact: Artifact[Any]) -> Any:
+    return read_artifact(artifact, folder.path(artifact))
