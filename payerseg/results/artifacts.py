@@ -1,7 +1,7 @@
 """Every result of a case: its name, its place, its format. The only file that knows a file name.
 
-`where` is relative to the case folder; `{case_id}` in it is replaced. The first part is always the folder of
-the one stage that writes the artifact.
+`where` is relative to the case folder; `{case_id}` in it is replaced. Its first part is the folder of the
+one stage that writes the artifact.
 """
 
 from __future__ import annotations
@@ -51,9 +51,7 @@ class Artifact(Generic[T]):
         return KEEP_LEVELS.index(level) >= KEEP_LEVELS.index(self.keep)
 
 
-CT: Artifact[Volume] = Artifact(
-    "ct", "step0_preparation/ct.nii.gz", "nifti_ct", keep="standard"
-)
+CT: Artifact[Volume] = Artifact("ct", "step0_preparation/ct.nii.gz", "nifti_ct", keep="standard")
 SCAN: Artifact[Any] = Artifact("scan", "step0_preparation/scan.json", "scan")
 
 SPINE_HEATMAP: Artifact[Volume] = Artifact(

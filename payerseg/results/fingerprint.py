@@ -10,15 +10,17 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from payerseg.config.model_card import CARD_FILE, PRIOR_FILE, WEIGHTS_FILE
 from payerseg.errors import ArtifactError, BundleError
 
+ABSENT = "absent"  # stands for the hash of what is not there
 DIGEST_BYTES = 16
 CHUNK_BYTES = 1 << 20
-# A file younger than this when it was hashed may change again without a new mtime (coarse clocks, FAT: 2 s).
+# A file younger than this when it was hashed may change again without a new time stamp (FAT: 2 s).
 RACY_NS = 2_000_000_000
 # Images that keep their voxels in a second file, and the header keys that name it.
 DETACHED_DATA_KEYS = {
@@ -54,19 +56,44 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class KeyParts:
+    """Everything a stage's result depends on by intent; devices and library versions are not.
+
+    Attributes:
+        stage, version: which code.
+        config: its own settings as plain JSON, nothing else's.
+        weights: their fingerprint, None for a stage without.
+        seed: for everything random.
+        inputs: name to content hash.
+    """
+
+    stage: str
+    version: int
+    config: Mapping[str, Any]
+    weights: str | None
+    seed: int
+    inputs: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """The hash of all parts."""
+        return text_digest(canonical_json(asdict(self)))
+
+
 class HashMemo:
     """Content hashes, remembered by path, size and modification time.
 
-    It only saves reading: a wrong or missing memo costs time, never truth. An entry counts only if the file
-    was already old when it was hashed, as a later write could otherwise hide behind the same time stamp.
+    It only saves reading and may be deleted at any time. An entry is made only if the file was already
+    old when it was hashed, as a later write could otherwise hide behind the same time stamp.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         """Open a memo.
 
         Args:
-            path: where it is kept; None keeps it in memory only. Paths in it are relative to the folder
-                above the one of this file when they lie below it, so it survives a move.
+            path: where it is kept; None keeps it in memory only. Entries below the folder above
+                the file's own are relative to it, so that the memo survives a move.
         """
         self._path = path
         self._entries: dict[str, list[Any]] = {}
@@ -121,11 +148,12 @@ def scan_digest(path: Path, memo: HashMemo) -> str:
     files = scan_files(path)
     if len(files) == 1:
         return memo.digest(path)
-    return text_digest(canonical_json([memo.digest(item) if item.is_file() else "" for item in files]))
+    parts = [memo.digest(item) if item.is_file() else ABSENT for item in files]
+    return text_digest(canonical_json(parts))
 
 
 def scan_files(path: Path) -> list[Path]:
-    """Return the files a scan consists of: itself, and detached voxel data if its header names any."""
+    """Return the files a scan consists of: itself, and the voxel data that its header names."""
     key, separator = DETACHED_DATA_KEYS.get(path.suffix.lower(), ("", ""))
     if not key or not path.is_file():
         return [path]
@@ -143,7 +171,7 @@ def weights_digest(path: Path, memo: HashMemo) -> str:
     """
     files = _weights_files(path)
     if not files:
-        msg = f"no weights at {path}; expected a bundle folder with {CARD_FILE}, or a checkpoint's prefix"
+        msg = f"no weights at {path}; expected a folder with {CARD_FILE}, or a checkpoint's prefix"
         raise BundleError(msg)
     return text_digest(canonical_json({item.name: memo.digest(item) for item in files}))
 
@@ -159,15 +187,6 @@ def digest_of(path: Path, memo: HashMemo) -> str | None:
         raise ArtifactError(msg) from error
 
 
-def stage_key(parts: Mapping[str, Any]) -> str:
-    """Return the key of a stage's result: the hash of everything it depends on by intent.
-
-    Args:
-        parts: stage, version, config, weights (fingerprint or None), inputs (name to hash).
-    """
-    return text_digest(canonical_json(parts))
-
-
 def _read_memo(path: Path) -> dict[str, list[Any]]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -175,7 +194,9 @@ def _read_memo(path: Path) -> dict[str, list[Any]]:
         return {}
     if not isinstance(found, dict):
         return {}
-    return {key: entry for key, entry in found.items() if isinstance(entry, list) and len(entry) == 3}
+    return {
+        name: entry for name, entry in found.items() if isinstance(entry, list) and len(entry) == 3
+    }
 
 
 def _detached_names(lines: list[str], key: str, separator: str) -> list[str]:

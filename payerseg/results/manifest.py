@@ -73,7 +73,7 @@ class StageManifest:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            msg = f"manifest {path} cannot be read ({error}); expected JSON; the stage must run again"
+            msg = f"manifest {path} cannot be read ({error}); the stage must run again"
             raise ArtifactError(msg) from error
         known = {item.name for item in fields(cls)}
         if not isinstance(data, dict) or data.get("format") != MANIFEST_FORMAT or set(data) - known:

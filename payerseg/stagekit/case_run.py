@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,17 +10,23 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from payerseg.errors import ArtifactError, SpineNotFound
-from payerseg.results.artifacts import Artifact
 from payerseg.results.case_folder import PARTIAL_FOLDER, CaseFolder
-from payerseg.results.fingerprint import HashMemo, digest_of, scan_digest, scan_files, stage_key
+from payerseg.results.fingerprint import (
+    ABSENT,
+    HashMemo,
+    KeyParts,
+    digest_of,
+    scan_digest,
+    scan_files,
+)
 from payerseg.results.manifest import SCAN_FILE_INPUT, ResultStatus, StageManifest, sync_folder
+from payerseg.results.stage_folder import clear_result, remove
 from payerseg.stagekit.case_work import CaseWork, Say
 from payerseg.stagekit.catalog import StageSpec
 from payerseg.stagekit.memory import memory_mb
 from payerseg.stagekit.protocol import CaseRequest
 
 ConfigT = TypeVar("ConfigT")
-ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +71,6 @@ class CaseResult:
     notes: Mapping[str, Any]
 
 
-def key_parts(spec: StageSpec, provenance: Provenance, inputs: Mapping[str, str]) -> dict[str, Any]:
-    """Return everything a stage's result depends on by intent."""
-    return {
-        "stage": spec.name,
-        "version": spec.version,
-        "config": provenance.config,
-        "weights": provenance.weights,
-        "seed": provenance.seed,
-        "inputs": dict(inputs),
-    }
-
-
 def run_case(
     spec: StageSpec,
     stage: Callable[[CaseWork], None],
@@ -93,7 +86,8 @@ def run_case(
     """
     started, clock = datetime.now().astimezone(), time.monotonic()
     folder = CaseFolder(request.folder, request.case_id)
-    clear_result(folder, spec)
+    clear_result(folder, spec.folder, spec.writes)
+    (folder.root / spec.folder).mkdir(parents=True, exist_ok=True)
     inputs = _hash_inputs(spec, folder, request.image)
     seen = _stamps(spec, folder, request.image)
     work = CaseWork(request, spec, say)
@@ -107,7 +101,7 @@ def run_case(
     manifest = StageManifest(
         stage=spec.name,
         stage_version=spec.version,
-        key=stage_key(key_parts(spec, provenance, inputs)),
+        key=_key_parts(spec, provenance, inputs).key,
         status=status,
         message=work.end_message,
         inputs=inputs,
@@ -121,53 +115,16 @@ def run_case(
         seconds=round(time.monotonic() - clock, 3),
         peak_rss_mb=memory_mb().peak,
     )
-    shutil.rmtree(folder.root / spec.folder / PARTIAL_FOLDER, ignore_errors=True)
+    remove(folder.root / spec.folder / PARTIAL_FOLDER)
     sync_folder(folder.root / spec.folder)
     manifest.write(folder.manifest_path(spec.folder))
     return CaseResult(status, work.end_message, manifest.seconds, work.notes)
 
 
-def clear_result(folder: CaseFolder, spec: StageSpec) -> None:
-    """Take an old result away: its manifest first, then its files. What a person edited is kept as a copy."""
-    step = folder.root / spec.folder
-    step.mkdir(parents=True, exist_ok=True)
-    keep_edits(folder, spec)
-    folder.manifest_path(spec.folder).unlink(missing_ok=True)
-    shutil.rmtree(step / PARTIAL_FOLDER, ignore_errors=True)
-    for artifact in spec.writes:
-        path = folder.path(artifact)
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def keep_edits(folder: CaseFolder, spec: StageSpec) -> list[Path]:
-    """Copy every artifact that a person edited to a name of its own; return the copies.
-
-    The copy's name holds the content's hash, so doing it twice makes one copy.
-    """
-    try:
-        manifest = StageManifest.read(folder.manifest_path(spec.folder))
-    except ArtifactError:
-        return []
-    copies = []
-    for artifact in spec.writes:
-        found = digest_of(folder.path(artifact), HashMemo()) if artifact.editable else None
-        if manifest is None or found in (None, manifest.outputs.get(artifact.name)):
-            continue
-        copy = edited_copy_path(folder, artifact, str(found))
-        partial = copy.with_name(f".{copy.name}.partial")
-        shutil.copyfile(folder.path(artifact), partial)
-        partial.replace(copy)
-        copies.append(copy)
-    return copies
-
-
-def edited_copy_path(folder: CaseFolder, artifact: Artifact, digest: str) -> Path:
-    """Return where an edited artifact is kept when its stage has to run again."""
-    path = folder.path(artifact)
-    return path.with_name(f"{path.stem}.by_hand-{digest[:8]}{path.suffix}")
+def _key_parts(spec: StageSpec, provenance: Provenance, inputs: Mapping[str, str]) -> KeyParts:
+    return KeyParts(
+        spec.name, spec.version, provenance.config, provenance.weights, provenance.seed, inputs
+    )
 
 
 def _hash_inputs(spec: StageSpec, folder: CaseFolder, image: Path | None) -> dict[str, str]:
@@ -177,7 +134,7 @@ def _hash_inputs(spec: StageSpec, folder: CaseFolder, image: Path | None) -> dic
     for artifact in spec.reads:
         found = digest_of(folder.path(artifact), memo)
         if found is None and not artifact.optional:
-            msg = f"{spec.name} needs {folder.path(artifact)}, which is not there; run the earlier stages first"
+            msg = f"{spec.name} needs {folder.path(artifact)}; run the earlier stages first"
             raise ArtifactError(msg)
         inputs[artifact.name] = found or ABSENT
     return inputs
@@ -213,6 +170,6 @@ def _hash_outputs(spec: StageSpec, work: CaseWork) -> dict[str, str]:
         if artifact in work.written:
             outputs[artifact.name] = memo.digest(work.folder.path(artifact))
         elif not artifact.optional and work.ended_as is None:
-            msg = f"{spec.name} ended without writing {artifact.name}; it is declared and not optional"
+            msg = f"{spec.name} ended without writing {artifact.name}, which is not optional"
             raise ArtifactError(msg)
     return outputs

@@ -1,10 +1,9 @@
-"""What a stage may do with one case: read and write what it declared, tell progress, leave notes."""
+"""What a stage may do with one case: read and write what it declared, tell progress, note facts."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from payerseg.errors import ArtifactError
 from payerseg.results.artifacts import Artifact
 from payerseg.results.case_folder import PARTIAL_FOLDER, CaseFolder
+from payerseg.results.stage_folder import remove
 from payerseg.stagekit.catalog import StageSpec
 from payerseg.stagekit.protocol import CaseRequest, EventName
 
@@ -52,7 +52,7 @@ class CaseWork:
             ArtifactError: the stage does not declare it, or the request names none.
         """
         if not self._spec.reads_scan:
-            msg = f"{self._spec.name} asked for the user's scan; declare reads_scan in its StageSpec"
+            msg = f"{self._spec.name} asked for the user's scan; declare it by StageSpec.reads_scan"
             raise ArtifactError(msg)
         if self._image is None:
             msg = f"the request names no scan for {self.case_id!r}; run again with the input folder"
@@ -75,7 +75,8 @@ class CaseWork:
             ArtifactError: it is not declared, not there, or damaged.
         """
         if not self.has(artifact):
-            msg = f"{artifact.name} of {self.case_id!r} is missing; expected {self.folder.path(artifact)}"
+            path = self.folder.path(artifact)
+            msg = f"{artifact.name} of {self.case_id!r} is missing; expected {path}"
             raise ArtifactError(msg)
         from payerseg.results.formats import read_artifact
 
@@ -96,7 +97,7 @@ class CaseWork:
     def path_for(self, artifact: Artifact) -> Iterator[Path]:
         """Give a temporary path to write a declared output to; put it in place on leaving.
 
-        The name ends as the final one does, as writers choose the format by it. A directory exists already.
+        The name ends as the final one does, as writers choose the format by it; a directory is made.
 
         Raises:
             ArtifactError: the output is not declared, or nothing was written.
@@ -104,7 +105,7 @@ class CaseWork:
         self._check_declared(artifact, self._spec.writes, "write")
         final = self.folder.path(artifact)
         partial = final.parent / PARTIAL_FOLDER / final.name
-        _remove(partial)
+        remove(partial)
         (partial if artifact.directory else partial.parent).mkdir(parents=True, exist_ok=True)
         try:
             yield partial
@@ -113,10 +114,10 @@ class CaseWork:
                 raise ArtifactError(msg)
             _make_durable(partial)
             if artifact.directory:
-                _remove(final)
+                remove(final)
             partial.replace(final)
         finally:
-            _remove(partial)  # after a failure, so that a full disk gets its space back
+            remove(partial)  # after a failure, so that a full disk gets its space back
         self.written.add(artifact)
 
     def progress(self, step: str, done: int = 0, total: int = 0) -> None:
@@ -141,27 +142,22 @@ class CaseWork:
         self._say(EventName.NOTE, {"case_id": self.case_id, "key": key, "value": plain})
 
     def end_as(self, status: Literal["no_spine"], message: str) -> None:
-        """End the case with a result of its own: later stages do not run, and it is no failure."""
+        """End the case here; that is its result, no failure, and later stages do not run."""
         self.ended_as = status
         self.end_message = message
 
-    def _check_declared(self, artifact: Artifact, declared: tuple[Artifact, ...], verb: str) -> None:
+    def _check_declared(
+        self, artifact: Artifact, declared: tuple[Artifact, ...], verb: str
+    ) -> None:
         if artifact not in declared:
             names = ", ".join(item.name for item in declared) or "nothing"
-            msg = f"{self._spec.name} may {verb} {names}, not {artifact.name}; declare it in its StageSpec"
+            stage = self._spec.name
+            msg = f"{stage} may {verb} {names}, not {artifact.name}; declare it in its StageSpec"
             raise ArtifactError(msg)
 
 
-def _remove(path: Path) -> None:
-    """Remove a file or tree, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _make_durable(path: Path) -> None:
-    """Flush content to the disk before the name appears, so a power cut cannot leave a name without content."""
+    """Flush content to the disk, so that a power cut cannot leave a name without content."""
     files = [item for item in path.rglob("*") if item.is_file()] if path.is_dir() else [path]
     for item in files:
         with item.open("rb+") as file:

@@ -1,6 +1,6 @@
 """The pipeline: which stages exist, in which order, what each reads and writes. Data only.
 
-A stage's `version` is bumped by hand whenever the same inputs and settings would give another result.
+A stage's `version` is bumped by hand when the same inputs and settings would give another result.
 """
 
 from __future__ import annotations

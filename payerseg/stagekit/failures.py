@@ -17,7 +17,7 @@ BUG_KIND = "bug"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why something failed; `kind` is the `kind` of a `PayersegError`, "out_of_memory", or "bug"."""
+    """Why something failed; `kind` is a `PayersegError.kind`, "out_of_memory", or "bug"."""
 
     kind: str
     message: str
@@ -36,7 +36,7 @@ def describe_failure(error: BaseException, memory_hint: str = "") -> Failure:
         return Failure(error.kind, str(error), details)
     if isinstance(error, MemoryError) or type(error).__name__ in MEMORY_ERROR_NAMES:
         hint = memory_hint or "close other programs or use a smaller scan"
-        message = f"memory ran out ({type(error).__name__}); {hint}; nothing is retried with other settings"
+        message = f"memory ran out ({type(error).__name__}); {hint}; nothing is retried by itself"
         return Failure(OUT_OF_MEMORY_KIND, message, details)
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         where = f" while writing {error.filename}" if error.filename else ""

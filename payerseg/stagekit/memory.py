@@ -21,12 +21,12 @@ class Memory:
 def memory_mb() -> Memory:
     """Return the resident memory of this process, now and at its highest; zeros where unknown.
 
-    Linux is asked through /proc: `getrusage` would report the parent's peak too, inherited at the fork.
+    Linux is asked through /proc, as `getrusage` reports a peak inherited from the parent.
     """
     if PROC_STATUS.exists():
         lines = PROC_STATUS.read_text(encoding="ascii", errors="replace").splitlines()
-        kibibytes = {name: value.split()[0] for name, _, value in (s.partition(":") for s in lines) if value.strip()}
-        now, peak = (int(kibibytes.get(name, 0)) * 1024 for name in ("VmRSS", "VmHWM"))
+        values = dict(line.split(":", 1) for line in lines if ":" in line)
+        now, peak = (int(values.get(name, "0 kB").split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
         return Memory(round(now / BYTES_PER_MB, 1), round(peak / BYTES_PER_MB, 1))
     try:
         import resource

@@ -1,6 +1,6 @@
-"""What a driver and a stage process say to each other: one request file, JSON lines back, an exit code.
+"""What a driver and a stage process say to each other: a request file, JSON lines back, an exit code.
 
-The meaning of every field and event is in docs/protocol.md. Standard library only, no other room's code runs.
+The meaning of every field and event is in docs/protocol.md. Standard library only.
 """
 
 from __future__ import annotations
@@ -42,12 +42,19 @@ EVENT_FIELDS: Mapping[EventName, tuple[str, ...]] = {
     EventName.CASE_DONE: ("case_id", "status", "message", "seconds", "peak_rss_mb"),
     EventName.CASE_FAILED: ("case_id", "kind", "message", "traceback"),
     EventName.HEARTBEAT: ("rss_mb", "peak_rss_mb"),
-    EventName.STAGE_FINISHED: ("done", "failed", "setup_seconds", "seconds", "cpu_seconds", "peak_rss_mb"),
+    EventName.STAGE_FINISHED: (
+        "done",
+        "failed",
+        "setup_seconds",
+        "seconds",
+        "cpu_seconds",
+        "peak_rss_mb",
+    ),
 }
 
 
 class ExitCode(IntEnum):
-    """How a stage process, and the driver, end. Stages never use INTERRUPTED for anything else."""
+    """How a stage process ends, and the driver (which never uses OUT_OF_MEMORY)."""
 
     OK = 0
     BUG = 1
@@ -123,12 +130,15 @@ class StageRequest:
             raise ProtocolError(msg) from error
         found = data.get("protocol") if isinstance(data, dict) else None
         if found != PROTOCOL:
-            msg = f"the request speaks protocol {found!r}, this stage {PROTOCOL}; driver and stages must be of one version"
+            msg = (
+                f"the request speaks protocol {found!r}, this stage {PROTOCOL}; run payerseg again"
+            )
             raise ProtocolError(msg)
         try:
-            return cls(**{**data, "cases": _cases(data["cases"]), "weights": _weights(data["weights"])})
+            cases, weights = _cases(data["cases"]), _weights(data["weights"])
+            return cls(**{**data, "cases": cases, "weights": weights})
         except (TypeError, KeyError) as error:
-            msg = f"the request is incomplete or has unknown fields ({error}); expected those of docs/protocol.md"
+            msg = f"the request lacks or has unknown fields ({error}); see docs/protocol.md"
             raise ProtocolError(msg) from error
 
 

@@ -103,7 +103,7 @@ def _run_request(spec: StageSpec, stage_class: StageClass, path: Path, say: Even
     weights = request.weights
     try:
         stage = stage_class(StageSetup(config, weights.path if weights else None, request.seed))
-    except Exception as error:  # noqa: BLE001 (the seam: whatever a stage raises becomes an event)
+    except Exception as error:  # noqa: BLE001 (whatever a stage raises becomes an event)
         return _reject(describe_failure(error, _memory_hint(spec)), say, error)
     setup_seconds = time.monotonic() - clock
     fingerprint = weights.fingerprint if weights else None
@@ -132,7 +132,7 @@ def _run_one(
     say(EventName.CASE_STARTED, {"case_id": case.case_id})
     try:
         result = run_case(spec, stage, case, provenance, say)
-    except Exception as error:  # noqa: BLE001 (the seam: whatever a stage raises becomes an event)
+    except Exception as error:  # noqa: BLE001 (whatever a stage raises becomes an event)
         failure = describe_failure(error, _memory_hint(spec))
         fields = {"kind": failure.kind, "message": failure.message, "traceback": failure.traceback}
         say(EventName.CASE_FAILED, {"case_id": case.case_id, **fields})

@@ -1,0 +1,65 @@
+"""One stage's folder in a case: taking an old result away without losing what a person did to it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from payerseg.errors import ArtifactError
+from payerseg.results.artifacts import Artifact
+from payerseg.results.case_folder import PARTIAL_FOLDER, CaseFolder
+from payerseg.results.fingerprint import HashMemo, digest_of
+from payerseg.results.manifest import StageManifest
+
+
+def clear_result(folder: CaseFolder, step: str, writes: Iterable[Artifact]) -> None:
+    """Take an old result away: its manifest first, then its files; a person's edits are copied.
+
+    Args:
+        folder: of the case.
+        step: name of the stage's folder in it.
+        writes: what the stage declares.
+    """
+    writes = tuple(writes)
+    keep_edits(folder, step, writes)
+    folder.manifest_path(step).unlink(missing_ok=True)
+    remove(folder.root / step / PARTIAL_FOLDER)
+    for artifact in writes:
+        remove(folder.path(artifact))
+
+
+def keep_edits(folder: CaseFolder, step: str, writes: Iterable[Artifact]) -> list[Path]:
+    """Copy every artifact that a person edited to a name of its own; return the copies.
+
+    The copy's name holds the content's hash, so doing it twice makes one copy.
+    """
+    try:
+        manifest = StageManifest.read(folder.manifest_path(step))
+    except ArtifactError:
+        return []
+    copies = []
+    for artifact in writes:
+        found = digest_of(folder.path(artifact), HashMemo()) if artifact.editable else None
+        if manifest is None or found in (None, manifest.outputs.get(artifact.name)):
+            continue
+        copy = edited_copy_path(folder, artifact, str(found))
+        partial = copy.with_name(f".{copy.name}.partial")
+        shutil.copyfile(folder.path(artifact), partial)
+        partial.replace(copy)
+        copies.append(copy)
+    return copies
+
+
+def edited_copy_path(folder: CaseFolder, artifact: Artifact, digest: str) -> Path:
+    """Return where an edited artifact is kept when its stage has to run again."""
+    path = folder.path(artifact)
+    return path.with_name(f"{path.stem}.by_hand-{digest[:8]}{path.suffix}")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a tree, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
