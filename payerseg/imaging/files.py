@@ -69,26 +69,36 @@ def write_volume(volume: Volume, path: Path) -> None:
 
 
 def write_labels(labels: Volume, path: Path, like: Path | SourceHeader) -> None:
-    """Write labels as gzipped NIfTI in the very place of another file, and verify by re-opening.
+    """Write labels in the very place of another file, and verify by re-opening.
 
     Args:
         labels: (z, y, x) integers in the stored order of `like`.
         path: gzipped NIfTI is written whatever the name says.
-        like: the file the labels belong to, or its header. A NIfTI header's geometry is copied bit
-            for bit; for other formats the affine is the physical space to float32 precision.
+        like: the file the labels belong to, or its header.
 
     Raises:
         GridMismatch: labels and file do not share a grid, or the written file differs.
     """
     header = like if isinstance(like, SourceHeader) else read_scan(like).source
     label_map = LabelMap(labels, header)
-    array = label_map.volume.array
-    array = array.astype(np.uint8 if array.max(initial=0) <= _LARGEST_BYTE_LABEL else np.int16, copy=False)
-    if header.nifti_geometry:
-        write_like(path, array, header)
-    else:
-        write_nifti(path, array, header.grid)
+    place_labels(label_map, path)
     verify_written_labels(path, label_map)
+
+
+def place_labels(label_map: LabelMap, path: Path) -> None:
+    """Write labels as gzipped NIfTI in the place of the file whose header they carry, unverified.
+
+    A NIfTI header's geometry is copied bit for bit; for other formats the affine is the physical space
+    to float32 precision. Labels up to 255 are stored as uint8.
+    """
+    array = label_map.volume.array
+    if array.dtype != np.uint8:
+        small = array.min(initial=0) >= 0 and array.max(initial=0) <= _LARGEST_BYTE_LABEL
+        array = array.astype(np.uint8 if small else np.int16)
+    if label_map.header.nifti_geometry:
+        write_like(path, array, label_map.header)
+    else:
+        write_nifti(path, array, label_map.header.grid)
 
 
 def verify_written_labels(path: Path, label_map: LabelMap) -> None:

@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 
 from payerseg.domain.grid import Grid
+from payerseg.domain.volume import Volume
 from payerseg.errors import BadGeometry, NotAThreeDimensionalScan, UnreadableScan
 from payerseg.imaging.compression import GZIP_MAGIC, is_gzip, read_exactly, read_head, write_bytes
 from payerseg.imaging.raw_scan import RawScan, require_plausible_grid, require_three_dimensions
@@ -53,9 +54,7 @@ def read_nifti(path: Path) -> RawScan:
     affine, facts, notes = choose_affine(header)
     grid = Grid.from_matrix(shape[::-1], LPS_FROM_RAS @ affine)
     require_plausible_grid(grid, path.name)
-    header_bytes = _NIFTI2_BYTES if isinstance(header, nib.Nifti2Header) else _NIFTI1_BYTES
-    start = max(int(header["vox_offset"]), header_bytes + 4)
-    buffer, surplus = read_exactly(path, start, int(np.prod(shape, dtype=np.int64)) * kind.itemsize)
+    array, surplus = _read_voxels(path, header, grid.shape)
     if surplus:
         notes.append(Note("surplus_bytes", "the file holds more bytes than its header says; ignored"))
     if is_gzip(path) != path.name.lower().endswith(".gz"):
@@ -64,10 +63,27 @@ def read_nifti(path: Path) -> RawScan:
     source = SourceHeader(_format_name(header), grid, _geometry_of(header))
     facts["stored_type"] = kind.name
     return RawScan(
-        buffer.view(kind).reshape(grid.shape), grid, source,
+        array, grid, source,
         slope=1.0 if slope is None else float(slope), intercept=float(intercept or 0.0),
         facts=facts, notes=tuple(notes),
     )  # fmt: skip
+
+
+def read_channels(path: Path) -> Volume:
+    """Read a 4D file of ours: (z, y, x, channel), stored values.
+
+    Raises:
+        UnreadableScan: truncated, damaged, or not a 4D NIfTI.
+    """
+    header = _read_header(path)
+    sizes = tuple(int(n) for n in header.get_data_shape())
+    if len(sizes) != 4:
+        msg = f"{path.name} has sizes {sizes}; expected four"
+        raise UnreadableScan(msg)
+    array, _ = _read_voxels(path, header, sizes[::-1])
+    affine, _, _ = choose_affine(header)
+    grid = Grid.from_matrix(sizes[2::-1], LPS_FROM_RAS @ affine)
+    return Volume(np.ascontiguousarray(np.moveaxis(array, 0, -1)), grid)
 
 
 def write_nifti(
@@ -172,6 +188,16 @@ def _read_header(path: Path) -> Header:
         msg = f"the NIfTI header of {path.name} is damaged ({error})"
         raise UnreadableScan(msg) from error
     return header
+
+
+def _read_voxels(path: Path, header: Header, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
+    """Return the stored voxels in C order of `shape` (slowest axis first), and how many bytes follow."""
+    kind = header.get_data_dtype()
+    header_bytes = _NIFTI2_BYTES if isinstance(header, nib.Nifti2Header) else _NIFTI1_BYTES
+    start = max(int(header["vox_offset"]), header_bytes + 4)
+    n_bytes = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    buffer, surplus = read_exactly(path, start, n_bytes)
+    return buffer.view(kind).reshape(shape), surplus
 
 
 def _write(path: Path, header: Header, array: np.ndarray, *, compress: bool) -> None:
