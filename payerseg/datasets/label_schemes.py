@@ -62,7 +62,9 @@ def _numbered(first: int, names: tuple[str, ...]) -> dict[int, int]:
     return {first + k: Vertebra[name].verse_label for k, name in enumerate(names)}
 
 
-_VERSE = {label: label for label in (*(v.verse_label for v in Vertebra), SACRUM_LABEL, COCCYX_LABEL)}
+_VERSE = {
+    label: label for label in (*(v.verse_label for v in Vertebra), SACRUM_LABEL, COCCYX_LABEL)
+}
 _UPWARDS = tuple(reversed(PRESACRAL))
 
 SCHEMES: dict[str, LabelScheme] = {

@@ -64,7 +64,13 @@ def test_t13_and_t12_missing_neighbours_differ_too():
 
 def test_every_label_has_one_colour_and_name():
     assert len(set(COLORS.values())) == len(COLORS) == 28
-    assert [name_of(label) for label in (1, 28, 25, 26, 27)] == ["C1", "T13", "L6", "sacrum", "coccyx"]
+    assert [name_of(label) for label in (1, 28, 25, 26, 27)] == [
+        "C1",
+        "T13",
+        "L6",
+        "sacrum",
+        "coccyx",
+    ]
     assert name_of(99) == "label 99"
     assert color_of(99) == UNKNOWN_COLOR
     assert hex_color_of(1) == "#a93510"
