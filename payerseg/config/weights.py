@@ -1,4 +1,4 @@
-"""What can be said of weights without opening them: stdlib only, so that the driver can say it early.
+"""What can be said of weights without opening them: stdlib only, for the driver to say it early.
 
 Weights are a bundle (a folder with card and weights file) or a TensorFlow checkpoint, named by its
 prefix. Whether every variable fits its network is `payerseg.networks.bundle`'s business.
@@ -28,7 +28,7 @@ def file_sha256(path: Path) -> str:
 
 
 def checkpoint_prefix(path: Path) -> Path | None:
-    """Return the prefix of the checkpoint that `path` names, by prefix or by `.index`; else None."""
+    """Return the prefix of the checkpoint that `path` names, by itself or `.index`; else None."""
     if path.suffix == ".index" and path.is_file():
         path = path.with_suffix("")
     return path if Path(f"{path}.index").is_file() else None

@@ -180,7 +180,9 @@ def write_weights(arrays: Arrays, path: Path, dtype: str = "float32") -> None:
             with np.errstate(over="ignore"):
                 stored = np.ascontiguousarray(arrays[name], dtype=np.dtype(dtype))
             if not np.all(np.isfinite(stored)):
-                msg = f"{name} holds values that are not finite in {dtype}; cannot save such weights"
+                msg = (
+                    f"{name} holds values that are not finite in {dtype}; such weights are unusable"
+                )
                 raise BundleError(msg)
             file.create_dataset(name, data=stored, track_times=False)
 

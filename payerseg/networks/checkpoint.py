@@ -1,8 +1,8 @@
-"""TensorFlow object checkpoints of the reference and of the VerSe-2020 challenge code → our bundles.
+"""Checkpoints of the reference and of the VerSe-2020 challenge code (TensorFlow) → our bundles.
 
 Such a checkpoint names variables by attribute path: `model/unet/contracting_layers/level0/layers/2/
-kernel/.ATTRIBUTES/VARIABLE_VALUE` (REFERENCE §2, `published_verse2020_variables.json`). Every variable
-below `model/` must find its place in the network; optimiser state and counters are left behind.
+kernel/.ATTRIBUTES/VARIABLE_VALUE`. Every variable below `model/` must find its place in the network
+(REFERENCE §2); optimiser state and counters are left behind.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from payerseg.networks.tensor_bundle import TensorBundle
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 SLOT = "/.OPTIMIZER_SLOT/"
 NOT_OF_A_NETWORK = ("_CHECKPOINTABLE_OBJECT_GRAPH", "optimizer/", "save_counter/", "sigmas/")
-"""Beginnings of names that belong to training: "sigmas" are the learnable heatmap widths of the loss."""
+"""Beginnings of names that belong to training; "sigmas" are the loss's learnable heatmap widths."""
 
 CONVOLUTION = re.compile(
     r"model/(?P<net>unet|scnet_local|scnet_spatial)/(?P<side>contracting|expanding)_layers/"
@@ -120,7 +120,7 @@ def map_variables(shapes: Shapes, stage: str, source: str) -> tuple[dict[str, st
             raise BundleError(msg)
         found = shapes[names[ours]]
         if ours not in expected:
-            msg = f"{source}: {names[ours]} {found} is left over; {stage}'s network has no place for it"
+            msg = f"{source}: {names[ours]} {found} is left over; the network of {stage} lacks it"
             raise BundleError(msg)
         if found != expected[ours]:
             msg = f"{source}: {names[ours]} has shape {found}; expected {expected[ours]} ({ours})"
@@ -206,7 +206,9 @@ def _derive_unet(
 ) -> UNetSpec:
     def shape_of(path: str) -> tuple[int, ...]:
         if path not in names:
-            msg = f"{source}: the variable for {path} is missing; is this checkpoint of another stage?"
+            msg = (
+                f"{source}: the variable for {path} is missing; is this another stage's checkpoint?"
+            )
             raise BundleError(msg)
         shape, rank = shapes[names[path]], 1 if path.endswith("bias") else 5
         if len(shape) != rank:

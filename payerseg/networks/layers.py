@@ -84,11 +84,14 @@ class InterpolatedUpsampling3D(keras.layers.Layer):
         kernel: Kernel = "linear",
         name: str | None = None,
         dtype: Any = None,
+        *,
         trainable: bool = True,
     ) -> None:
         super().__init__(name=name, dtype=dtype, trainable=trainable)
         if factor < 1 or kernel not in ("linear", "cubic"):
-            msg = f"upsampling by {factor} with {kernel!r}; expected a factor of at least 1, linear or cubic"
+            msg = (
+                f"upsampling by {factor} with {kernel!r}; expected at least 1, 'linear' or 'cubic'"
+            )
             raise ValueError(msg)
         self.factor = int(factor)
         self.kernel = kernel

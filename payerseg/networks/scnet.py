@@ -1,4 +1,4 @@
-"""The SpatialConfiguration-Net of stage 2: local heatmaps times spatial heatmaps (REFERENCE §2.3)."""
+"""The SpatialConfiguration-Net of stage 2: local times spatial heatmaps (REFERENCE §2.3)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_scnet_spec(spec: SCNetSpec) -> None:
         msg = (
             f"local net {spec.local.inputs} → {spec.local.outputs}, spatial net "
             f"{spec.spatial.inputs} → {spec.spatial.outputs} on {spec.spatial_input!r}, pool "
-            f"{spec.pool}; expected {expected} spatial inputs, equal outputs and a pool of at least 1"
+            f"{spec.pool}; expected {expected} spatial inputs, equal outputs, a pool of at least 1"
         )
         raise ConfigError(msg)
 
@@ -36,9 +36,9 @@ def check_scnet_spec(spec: SCNetSpec) -> None:
 def _local_heatmaps(image: Any, parts: Parts, spec: SCNetSpec) -> Any:
     x = unet_trunk(image, parts, spec.local)
     x = parts.head(spec.local)(x)
-    return keras.layers.Activation(
-        spec.local.head_activation, dtype=HEAD_DTYPE, name=LOCAL_OUTPUT
-    )(x)
+    return keras.layers.Activation(spec.local.head_activation, dtype=HEAD_DTYPE, name=LOCAL_OUTPUT)(
+        x
+    )
 
 
 def _spatial_heatmaps(source: Any, parts: Parts, spec: SCNetSpec) -> Any:
@@ -57,9 +57,9 @@ def _spatial_heatmaps(source: Any, parts: Parts, spec: SCNetSpec) -> Any:
         x = InterpolatedUpsampling3D(
             spec.pool, spec.upsampling, dtype=HEAD_DTYPE, name="spatial_upsample"
         )(x)
-    return keras.layers.Activation(
-        spec.spatial_activation, dtype=HEAD_DTYPE, name=SPATIAL_OUTPUT
-    )(x)
+    return keras.layers.Activation(spec.spatial_activation, dtype=HEAD_DTYPE, name=SPATIAL_OUTPUT)(
+        x
+    )
 
 
 def build_scnet(spec: SCNetSpec, dtype: str = "float32", seed: int = 0) -> keras.Model:

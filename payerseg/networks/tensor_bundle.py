@@ -56,7 +56,7 @@ class TensorBundle:
         self.prefix = prefix
         index = Path(f"{prefix}.index")
         if not index.is_file():
-            msg = f"{index} is missing; expected the prefix of a TensorFlow checkpoint, without suffix"
+            msg = f"{index} is missing; expected the prefix of a TensorFlow checkpoint"
             raise BundleError(msg)
         try:
             rows = dict(_table_rows(index.read_bytes()))
@@ -64,7 +64,7 @@ class TensorBundle:
             self.shards = int(header.get(1, 1))
             self.entries = {name.decode(): _entry(value) for name, value in rows.items()}
         except (IndexError, KeyError, ValueError) as error:
-            msg = f"{index} is damaged or no checkpoint index ({error!r}); copy the checkpoint again"
+            msg = f"{index} is damaged or no checkpoint index ({error!r}); copy it again"
             raise BundleError(msg) from error
 
     def read(self, name: str) -> np.ndarray:
@@ -79,7 +79,7 @@ class TensorBundle:
         entry = self.entries[name]
         dtype = VALUE_TYPES.get(entry.dtype)
         if dtype is None or entry.size != math.prod(entry.shape) * dtype.itemsize:
-            msg = f"{self.prefix}: {name} has type {entry.dtype}, {entry.size} bytes; expected floats"
+            msg = f"{self.prefix}: {name} has type {entry.dtype}, {entry.size} bytes, not floats"
             raise BundleError(msg)
         data = Path(f"{self.prefix}.data-{entry.shard:05d}-of-{self.shards:05d}")
         if not data.is_file():

@@ -20,8 +20,8 @@ HEAD_DTYPE = "float32"
 class Parts:
     """Names and initialises the layers of one network.
 
-    Each layer draws from a seed of its own: Keras gives layers that share an initialiser, or a seed,
-    identical weights.
+    Each layer draws from a seed of its own: Keras gives layers that share an initialiser, or a
+    seed, identical weights.
 
     Attributes:
         dtype: dtype policy of everything but heads.
