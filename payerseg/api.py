@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +24,11 @@ import numpy as np
 from payerseg.config.installation import default_bundle
 from payerseg.config.load import load_config
 from payerseg.config.schema import RunConfig
+from payerseg.config.weights import check_weights
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.volume import Volume
-from payerseg.errors import BundleError, InputError
+from payerseg.errors import InputError
 from payerseg.imaging.files import write_volume
 from payerseg.imaging.itk_files import ItkImage, volume_from_itk, volume_to_itk
 from payerseg.results.artifacts import LANDMARKS_CSV, LANDMARKS_JSON, SCAN, SEGMENTATION, Artifact
@@ -106,15 +107,24 @@ class Pipeline:
             OutOfResources: memory or disk ran out.
         """
         with tempfile.TemporaryDirectory(prefix="payerseg-") as name:
-            folder = CaseFolder(Path(name) / _CASE_ID, _CASE_ID)
-            image = _as_file(scan, Path(name))
-            needs_review = False
-            for spec in _STAGES:
-                done = self._stage(spec)(_CASE_ID, folder.root, image)
-                if done.status == "no_spine":
-                    return _without_spine(folder, done.message)
-                needs_review = needs_review or bool(done.notes.get("needs_review"))
-            return _read_result(folder, needs_review=needs_review)
+            if isinstance(scan, str | Path):
+                return self._segment(Path(scan).resolve(), Path(name))
+            volume = _as_volume(scan)
+            path = Path(name) / f"{_CASE_ID}.nii"
+            write_volume(volume, path)
+            found = self._segment(path, Path(name))
+            # NIfTI holds positions as float32; the caller's grid has all its digits
+            return replace(found, labels=Volume(found.labels.array, volume.grid))
+
+    def _segment(self, image: Path, work: Path) -> Segmentation:
+        folder = CaseFolder(work / _CASE_ID, _CASE_ID)
+        needs_review = False
+        for spec in _STAGES:
+            done = self._stage(spec)(_CASE_ID, folder.root, image)
+            if done.status == "no_spine":
+                return _without_spine(folder, done.message)
+            needs_review = needs_review or bool(done.notes.get("needs_review"))
+        return _read_result(folder, needs_review=needs_review)
 
     def _stage(self, spec: StageSpec) -> InProcessStage:
         """Return a stage, loaded on its first use."""
@@ -141,19 +151,7 @@ def segment(
 
 def _existing_weights(spec: StageSpec, chosen: Mapping[str, Path | str]) -> Path:
     path = Path(chosen.get(spec.name, default_bundle(spec.name)))
-    # a checkpoint is named by the common beginning of its files
-    if not path.exists() and not list(path.parent.glob(f"{path.name}.index")):
-        msg = f"no weights for {spec.name} at {path}; expected a bundle folder or a checkpoint"
-        raise BundleError(msg)
-    return path
-
-
-def _as_file(scan: Scan, folder: Path) -> Path:
-    """Return the scan as a file that the first stage can read."""
-    if isinstance(scan, str | Path):
-        return Path(scan).resolve()
-    path = folder / f"{_CASE_ID}.nii"
-    write_volume(_as_volume(scan), path)
+    check_weights(path, spec.name)
     return path
 
 
@@ -176,7 +174,8 @@ def _read_result(folder: CaseFolder, *, needs_review: bool) -> Segmentation:
     details: Mapping[str, Any] = _read(folder, LANDMARKS_JSON)
     reasons = tuple(str(reason) for reason in details.get("reasons", ()))
     status: SegmentationStatus = "ok_needs_review" if needs_review else "ok"
-    return Segmentation(status, reasons, _read(folder, LANDMARKS_CSV), _read(folder, SEGMENTATION))
+    labels = _read(folder, SCAN).restore(_read(folder, SEGMENTATION)).volume
+    return Segmentation(status, reasons, _read(folder, LANDMARKS_CSV), labels)
 
 
 def _without_spine(folder: CaseFolder, message: str) -> Segmentation:

@@ -96,7 +96,11 @@ def spacing_to_next_mm(vertebra: Vertebra) -> float:
 
 
 def make_synthetic_spine(
-    grid: Grid | None = None, first: str = "T10", last: str = "L2", noise_hu: float = 8.0, seed: int = 0
+    grid: Grid | None = None,
+    first: str = "T10",
+    last: str = "L2",
+    noise_hu: float = 8.0,
+    seed: int = 0,
 ) -> SyntheticSpine:
     """Draw the vertebrae `first`..`last` (no T13) around the centre of `grid`."""
     grid = grid if grid is not None else plain_grid()

@@ -67,7 +67,7 @@ def load_command(name: str) -> click.Command:
     try:
         return getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
-        msg = f"'payerseg {name}' needs the module {error.name!r}, which is not installed; {_cure(error.name)}"
+        msg = f"'payerseg {name}' needs the module {error.name!r}, which is missing; {_cure(error.name)}"
         raise click.ClickException(msg) from error
 
 
@@ -84,7 +84,7 @@ def _cure(module: str | None) -> str:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="payerseg")
 def payerseg() -> None:
-    """Find the spine in CT scans, name every vertebra, and segment each one.
+    r"""Find the spine in CT scans, name every vertebra, and segment each one.
 
     \b
     payerseg sample Data/sample
@@ -115,7 +115,7 @@ def run_guarded(command: click.Command, arguments: Sequence[str] | None = None) 
     except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
         sys.stderr.close()
         return 0
-    except Exception:
+    except Exception:  # noqa: BLE001 (the seam: a bug becomes a message and an exit code)
         traceback.print_exc()
         click.echo("\nThis is a bug in payerseg; please report it with the lines above.", err=True)
         return EXIT_BUG

@@ -46,11 +46,15 @@ def config_page() -> str:
         "",
         "<!-- written by `payerseg config explain`; do not edit by hand -->",
         "",
-        "Values come from, later ones winning: the defaults below, a preset (`--preset`), "
-        "your file (`--config my.toml`), `--set section.key=value`.",
+        (
+            "Values come from, later ones winning: the defaults below, a preset (`--preset`), "
+            "your file (`--config my.toml`), `--set section.key=value`."
+        ),
         f"Presets: {', '.join(f'`{name}`' for name in preset_names())}.",
-        "The resolved configuration of a run is kept in its run folder as `config.toml`; "
-        "`payerseg config show` prints it.",
+        (
+            "The resolved configuration of a run is kept in its run folder as `config.toml`; "
+            "`payerseg config show` prints it."
+        ),
         "What training fixed (spacing, window, network) is not chosen here: it travels with the weights.",
     ]
     section = ""
@@ -58,7 +62,13 @@ def config_page() -> str:
         table, _, name = key.rpartition(".")
         if table != section:
             section = table
-            lines += ["", f"## [{table}]", "", "| key | default | values | meaning |", "|---|---|---|---|"]
+            lines += [
+                "",
+                f"## [{table}]",
+                "",
+                "| key | default | values | meaning |",
+                "|---|---|---|---|",
+            ]
         default = default_of(item)
         shown = "left out" if default is None else f"`{_spelled(default)}`"
         lines.append(f"| `{name}` | {shown} | {_values(item, hint)} | {item.metadata['text']} |")

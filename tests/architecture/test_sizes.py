@@ -38,7 +38,10 @@ def depth(node, level=0):
 
 def is_click_command(function):
     """Whether the parameters are a command's options: click passes them by name."""
-    return any(".command" in ast.unparse(d) or "_options" in ast.unparse(d) for d in function.decorator_list)
+    return any(
+        ".command" in ast.unparse(d) or "_options" in ast.unparse(d)
+        for d in function.decorator_list
+    )
 
 
 def test_files_fit_a_head(all_sources):

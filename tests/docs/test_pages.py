@@ -83,7 +83,11 @@ def test_readme_commands_are_marked_for_ci(repository):
 
 
 def test_links_lead_somewhere(repository):
-    pages = [repository / "README.md", repository / "CONTRIBUTING.md", *(repository / "docs").rglob("*.md")]
+    pages = [
+        repository / "README.md",
+        repository / "CONTRIBUTING.md",
+        *(repository / "docs").rglob("*.md"),
+    ]
     for page in pages:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if not link.startswith("http"):

