@@ -1,0 +1,266 @@
+"""What speaks for and against a chain of named places, in nats.
+
+A state is (place, vertebra). A chain gains for every place that is bright and carries the right name,
+and for every neighbour found where the prior expects it; it pays for rare turns (T13, L6, no T12), for
+silent vertebrae it passes over, and for ending where the next vertebra should be visible.
+All of it is weighed for every hypothesis of the patient's size and of a header mirrored front to back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from payerseg.config.graph import GraphConfig
+from payerseg.domain.grid import Grid
+from payerseg.domain.vertebra import Vertebra
+from payerseg.postprocess.places import Places
+from payerseg.postprocess.spine_prior import SpinePrior
+
+N_LABELS = len(Vertebra)
+LABELS = tuple(Vertebra)
+SCALE_STEP = 0.06
+"""Between size hypotheses, in log units: half a step is within the spread of one distance."""
+ADULT_LOG_SD = 0.09
+"""Spread of adults' sizes (VerSe: between-scan spread of vertebral distances, log units)."""
+CHILD_LOG_PRIOR = -3.5
+"""Of any size far from an adult's, against the commonest adult size."""
+MIRROR_LOG_PRIOR = -3.5
+"""Of a header that exchanges front and back."""
+FAR_CONFUSION = 0.002
+"""Odds that a network takes a vertebra for one three or more levels away."""
+TAIL = 4.0
+"""Degrees of freedom of the t distributions: spines that are no textbook ones must stay possible."""
+STEEPEST_COS = 0.15
+"""Cosine to the world's z below which a step is not from one vertebra to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A step from one named vertebra to the next found one.
+
+    Attributes:
+        upper, lower: ranks.
+        silent: ranks passed over.
+        log_prior: nats of this turn, skipping included.
+        waypoints_mm: (m, 3) expected (x, y, z) from each silent and at last the lower centre back to
+            the upper one, adult size.
+        sd_mm: spread of its length.
+    """
+
+    upper: int
+    lower: int
+    silent: tuple[int, ...]
+    log_prior: float
+    waypoints_mm: np.ndarray
+    sd_mm: float
+
+    @property
+    def offset_mm(self) -> np.ndarray:
+        """Expected (x, y, z) from the lower to the upper centre, adult size."""
+        return self.waypoints_mm[-1]
+
+    @property
+    def length_mm(self) -> float:
+        """Expected distance of the two centres, adult size."""
+        return float(np.linalg.norm(self.offset_mm))
+
+
+@dataclass(frozen=True, slots=True)
+class Hypotheses:
+    """Sizes and headers that are tried together; flat arrays of the same length.
+
+    Attributes:
+        scale: size relative to the mean adult.
+        y_sign: -1 where front and back are exchanged.
+        log_prior: nats, 0 for the likeliest.
+    """
+
+    scale: np.ndarray
+    y_sign: np.ndarray
+    log_prior: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class ChainModel:
+    """All scores of one scan: h hypotheses, n places, 26 labels by rank, p pairs of places.
+
+    Attributes:
+        positions_mm: (n, 3).
+        node: (n, 26).
+        start, end: (h, n, 26) for chains that begin or end there.
+        moves: steps in order of their lower label.
+        gaps: per move (h, p).
+        upper_of, lower_of: (p,) places of each pair, sorted by `lower_of`.
+        hypotheses: what each h means.
+    """
+
+    positions_mm: np.ndarray
+    node: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    moves: tuple[Move, ...]
+    gaps: tuple[np.ndarray, ...]
+    upper_of: np.ndarray
+    lower_of: np.ndarray
+    hypotheses: Hypotheses
+
+
+def build_chain_model(
+    places: Places, prior: SpinePrior, config: GraphConfig, field: Grid | None = None
+) -> ChainModel:
+    """Weigh every state and step.
+
+    Args:
+        places: at least one.
+        prior: distances, directions, rare turns.
+        config: weights.
+        field: the scan's grid, for what should be visible; None = nothing is known of the scan's ends.
+    """
+    hypotheses = _hypotheses(config)
+    moves = chain_moves(prior, config)
+    upper_of, lower_of = _steps_down(places.positions_mm, moves, config)
+    steps = places.positions_mm[upper_of] - places.positions_mm[lower_of]
+    start, end = _end_scores(places.positions_mm, prior, hypotheses, config, field)
+    return ChainModel(
+        places.positions_mm,
+        _node_scores(places, config),
+        start + hypotheses.log_prior[:, None, None] - config.start_cost,
+        end,
+        moves,
+        tuple(_gap_scores(steps, move, hypotheses, config) for move in moves),
+        upper_of,
+        lower_of,
+        hypotheses,
+    )
+
+
+def chain_moves(prior: SpinePrior, config: GraphConfig) -> tuple[Move, ...]:
+    """Return every step down the spine, with up to `max_skip` silent vertebrae in between."""
+    moves: list[Move] = []
+    for upper in LABELS:
+        open_ends = [(upper, (), 0.0, np.zeros((0, 3)), 0.0)]
+        while open_ends:
+            last, silent, log_prior, waypoints, variance = open_ends.pop()
+            for edge in prior.followers(last):
+                nats = log_prior + float(np.log(edge.probability))
+                offset = np.asarray(edge.unit_xyz) * edge.distance_mm
+                offset = offset + (waypoints[-1] if silent else 0.0)
+                route = np.vstack([waypoints, offset])
+                spread = variance + edge.sd_mm**2
+                skipped = nats - config.skip_cost * len(silent)
+                sd_mm = float(np.sqrt(spread))
+                moves.append(Move(upper.rank, edge.lower.rank, silent, skipped, route, sd_mm))
+                if len(silent) < config.max_skip:
+                    further = (*silent, edge.lower.rank)
+                    open_ends.append((edge.lower, further, nats, route, spread))
+    return tuple(sorted(moves, key=lambda move: (move.lower, move.upper, move.silent)))
+
+
+def _hypotheses(config: GraphConfig) -> Hypotheses:
+    low, high = np.log(config.scale_low), np.log(config.scale_high)
+    up = np.arange(0, high + 1e-9, SCALE_STEP)
+    down = -np.arange(SCALE_STEP, -low + 1e-9, SCALE_STEP)
+    log_scale = np.sort(np.concatenate([down, up]))
+    nats = np.logaddexp(-0.5 * (log_scale / ADULT_LOG_SD) ** 2, CHILD_LOG_PRIOR)
+    log_prior = np.concatenate([nats, nats + MIRROR_LOG_PRIOR])
+    y_sign = np.repeat([1.0, -1.0], len(log_scale))
+    return Hypotheses(np.exp(np.tile(log_scale, 2)), y_sign, log_prior)
+
+
+def _node_scores(places: Places, config: GraphConfig) -> np.ndarray:
+    """Return (n, 26) nats by rank: being a vertebra at all, and being this one."""
+    strength = np.minimum(places.strength, 1.0)
+    presence = config.presence_weight * np.log(np.maximum(strength, 1e-6) / config.presence_heat)
+    heat = places.heat[:, [vertebra.channel for vertebra in LABELS]] + config.evidence_floor
+    shares = heat / heat.sum(axis=1, keepdims=True)
+    named = np.log(shares @ _confusion(config.neighbour_confusion))
+    return presence[:, None] + named / config.evidence_temperature
+
+
+def _confusion(neighbour: float) -> np.ndarray:
+    """Return (26, 26) odds that a network names the vertebra of one rank as that of another.
+
+    T13 lies halfway between T12 and L1, which do not move apart for it.
+    """
+    thirteenth = Vertebra.T13.rank
+    height = np.arange(N_LABELS, dtype=float)
+    height[thirteenth + 1 :] -= 1
+    height[thirteenth] -= 0.5
+    apart = np.abs(height[:, None] - height[None, :])
+    return np.maximum(neighbour**apart, FAR_CONFUSION)
+
+
+def _steps_down(
+    positions_mm: np.ndarray, moves: tuple[Move, ...], config: GraphConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs (upper place, lower place) that could be neighbours, sorted by the lower one."""
+    steps = positions_mm[:, None] - positions_mm[None, :]
+    lengths = np.linalg.norm(steps, axis=2)
+    longest = 1.4 * config.scale_high * max(move.length_mm for move in moves)
+    shortest = config.closest_ratio * config.scale_low * min(move.length_mm for move in moves)
+    down = steps[..., 2] > STEEPEST_COS * lengths
+    lower_of, upper_of = np.nonzero((down & (lengths < longest) & (lengths > shortest)).T)
+    return upper_of, lower_of
+
+
+def _gap_scores(
+    steps_mm: np.ndarray, move: Move, hypotheses: Hypotheses, config: GraphConfig
+) -> np.ndarray:
+    """Return (h, p) nats of steps for one move: t distributions of log length and of angle."""
+    lengths = np.linalg.norm(steps_mm, axis=1)
+    expected = hypotheses.scale[:, None] * move.length_mm
+    deviation = np.log(np.maximum(lengths, 1e-3)) - np.log(expected)
+    spread = (move.sd_mm / move.length_mm) ** 2 + 2 * (config.place_sd_mm / expected) ** 2
+    length_nats = _t_nats(deviation**2 / spread)
+    angle_nats = []
+    for sign in (1.0, -1.0):
+        offset = move.offset_mm * (1.0, sign, 1.0)
+        cosine = steps_mm @ offset / (np.maximum(lengths, 1e-3) * move.length_mm)
+        angle = np.arccos(np.clip(cosine, -1, 1)) / np.radians(config.angle_sd_deg)
+        angle_nats.append(_t_nats(angle**2))
+    scores = config.fit_bonus + move.log_prior + length_nats
+    scores = scores + np.where(hypotheses.y_sign[:, None] > 0, *angle_nats)
+    return np.where(deviation < np.log(config.closest_ratio), -np.inf, scores)
+
+
+def _t_nats(squared: np.ndarray) -> np.ndarray:
+    """Return the log density of a t distribution, 0 at its centre, from squared deviations in sd."""
+    return -0.5 * (TAIL + 1) * np.log1p(squared / TAIL)
+
+
+def _end_scores(
+    positions_mm: np.ndarray,
+    prior: SpinePrior,
+    hypotheses: Hypotheses,
+    config: GraphConfig,
+    field: Grid | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (h, n, 26) nats of beginning and of ending a chain at each state."""
+    shape = (len(hypotheses.scale), len(positions_mm), N_LABELS)
+    start, end = np.zeros(shape), np.zeros(shape)
+    if field is None:
+        return start, end
+    for edge in prior.edges:
+        if edge.probability < 0.5:
+            continue
+        offset = np.asarray(edge.unit_xyz) * edge.distance_mm
+        offsets = hypotheses.scale[:, None] * offset
+        offsets[:, 1] *= hypotheses.y_sign
+        above = _room(positions_mm[None] + offsets[:, None], field, edge.distance_mm)
+        below = _room(positions_mm[None] - offsets[:, None], field, edge.distance_mm)
+        start[:, :, edge.lower.rank] = -config.open_end_cost * above
+        end[:, :, edge.upper.rank] = -config.open_end_cost * below
+    no_l5 = np.logaddexp(-config.open_end_cost, np.log(max(prior.no_l5_probability, 1e-9)))
+    last = Vertebra.L4.rank
+    end[:, :, last] *= min(no_l5, 0) / min(-config.open_end_cost, -1e-9)
+    return start, end
+
+
+def _room(points_mm: np.ndarray, field: Grid, gap_mm: float) -> np.ndarray:
+    """Return 0 (outside or cut) to 1 (well inside) for (h, n, 3) points: would one see a vertebra there?"""
+    indices = field.map_world_to_indices(points_mm.reshape(-1, 3))
+    inside = np.minimum(indices + 0.5, np.asarray(field.shape) - 0.5 - indices)
+    margin = (inside * np.asarray(field.spacing_mm[::-1])).min(axis=1)
+    return np.clip((margin / gap_mm - 0.2) / 0.5, 0, 1).reshape(points_mm.shape[:2])
