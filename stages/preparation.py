@@ -19,6 +19,7 @@ class Preparation:
         self.config = setup.config
 
     def __call__(self, case: CaseWork) -> None:
+        """Prepare one scan."""
         case.progress("read")
         prepared = prepare_scan(case.image, self.config)
         for note in prepared.record.notes:

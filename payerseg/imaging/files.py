@@ -65,7 +65,9 @@ def write_volume(volume: Volume, path: Path) -> None:
     if not path.name.lower().endswith(NIFTI_ENDINGS):
         msg = f"{path.name} has an unknown ending; expected one of {', '.join(SCAN_ENDINGS)}"
         raise UnreadableScan(msg)
-    write_nifti(path, storable(volume.array), volume.grid, compress=path.name.lower().endswith(".gz"))
+    write_nifti(
+        path, storable(volume.array), volume.grid, compress=path.name.lower().endswith(".gz")
+    )
 
 
 def write_labels(labels: Volume, path: Path, like: Path | SourceHeader) -> None:

@@ -81,7 +81,9 @@ def volume_from_itk(image: sitk.Image) -> Volume:
 
 def volume_to_itk(volume: Volume) -> sitk.Image:
     """Return a volume as a SimpleITK image in the same place; a sheared grid keeps its direction."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array), isVector=volume.array.ndim == 4)
+    image = sitk.GetImageFromArray(
+        np.ascontiguousarray(volume.array), isVector=volume.array.ndim == 4
+    )
     image.SetSpacing(volume.grid.spacing_mm)
     image.SetOrigin(volume.grid.origin_mm)
     image.SetDirection(volume.grid.direction)

@@ -56,7 +56,9 @@ def read_nifti(path: Path) -> RawScan:
     require_plausible_grid(grid, path.name)
     array, surplus = _read_voxels(path, header, grid.shape)
     if surplus:
-        notes.append(Note("surplus_bytes", "the file holds more bytes than its header says; ignored"))
+        notes.append(
+            Note("surplus_bytes", "the file holds more bytes than its header says; ignored")
+        )
     if is_gzip(path) != path.name.lower().endswith(".gz"):
         notes.append(Note("misnamed", "the file name says otherwise than the content about gzip"))
     slope, intercept = header.get_slope_inter()
@@ -147,9 +149,13 @@ def choose_affine(header: Header) -> tuple[np.ndarray, dict[str, Fact], list[Not
     qform = _qform(header) if facts["qform_code"] > 0 else None
     for name, matrix in (("sform", sform), ("qform", qform)):
         if facts[f"{name}_code"] > 0 and matrix is None:
-            notes.append(Note(f"bad_{name}", f"the header's {name} is singular or not finite; ignored"))
+            notes.append(
+                Note(f"bad_{name}", f"the header's {name} is singular or not finite; ignored")
+            )
     if facts["units"] in ("metre", "micron"):
-        notes.append(Note("units", f"the header says {facts['units']}; taken as mm, as nibabel does"))
+        notes.append(
+            Note("units", f"the header says {facts['units']}; taken as mm, as nibabel does")
+        )
     if sform is not None and qform is not None:
         notes.extend(_disagreement(sform, qform, header))
     affine = sform if sform is not None else qform
@@ -160,7 +166,9 @@ def choose_affine(header: Header) -> tuple[np.ndarray, dict[str, Fact], list[Not
         notes.append(Note("no_orientation", "the header names no usable orientation; taken as L to R"
                           ", P to A, I to S like nibabel (x as stored grows to the left)"))  # fmt: skip
     if affine is None:
-        msg = f"neither sform, qform nor pixdim {header['pixdim'][1:4].tolist()} is a usable geometry"
+        msg = (
+            f"neither sform, qform nor pixdim {header['pixdim'][1:4].tolist()} is a usable geometry"
+        )
         raise BadGeometry(msg)
     return affine, facts, notes
 

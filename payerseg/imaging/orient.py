@@ -58,7 +58,9 @@ class Orientation:
         first = np.zeros(3)
         for axis, flip in zip(self.axes_zyx, self.flips_zyx, strict=True):
             first[axis] = grid.shape[axis] - 1 if flip else 0
-        origin = grid.map_indices_to_world(first[None])[0] if any(self.flips_zyx) else grid.origin_mm
+        origin = (
+            grid.map_indices_to_world(first[None])[0] if any(self.flips_zyx) else grid.origin_mm
+        )
         # Column c of a direction belongs to array axis 2 - c.
         columns = [2 - axis for axis in self.axes_zyx[::-1]]
         signs = np.where(self.flips_zyx[::-1], -1.0, 1.0)

@@ -13,6 +13,7 @@ from payerseg.domain.volume import Volume
 Connectivity = Literal[6, 18, 26]
 Block = tuple[tuple[int, int, int], tuple[int, int, int]]
 
+_FILTER_ORDER = 4
 _STRUCTURES = {6: 1, 18: 2, 26: 3}
 
 
@@ -74,7 +75,7 @@ def smooth_mm(volume: Volume, sigma_mm: float) -> Volume:
     the mean), and the reference was trained with it, so it is kept.
 
     Args:
-        volume: (z, y, x), at least 4 voxels along each axis (the filter's order).
+        volume: (z, y, x); an axis of fewer than 4 voxels (the filter's order) repeats its border.
         sigma_mm: 0 returns the values as float32.
 
     Returns:
@@ -82,7 +83,9 @@ def smooth_mm(volume: Volume, sigma_mm: float) -> Volume:
     """
     if sigma_mm == 0:
         return volume.with_array(volume.array.astype(np.float32))
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array, dtype=np.float32))
+    lack = [(0, max(0, _FILTER_ORDER - size)) for size in volume.grid.shape]
+    image = sitk.GetImageFromArray(np.pad(volume.array.astype(np.float32), lack, mode="edge"))
     image.SetSpacing(volume.grid.spacing_mm)
-    smoothed = sitk.SmoothingRecursiveGaussian(image, sigma_mm)
-    return volume.with_array(sitk.GetArrayFromImage(smoothed))
+    smoothed = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(image, sigma_mm))
+    inside = tuple(slice(size) for size in volume.grid.shape)
+    return volume.with_array(smoothed[inside])

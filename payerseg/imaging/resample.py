@@ -39,7 +39,7 @@ def resample(
     Returns:
         A volume on `onto`.
     """
-    block = _cropped_to(volume, onto, _REACH_VOXELS[interpolation])
+    block = crop_to_cover(volume, onto, _REACH_VOXELS[interpolation])
     if block is None:
         kind = volume.array.dtype if interpolation == "nearest" else np.float32
         return Volume(np.full(onto.shape + volume.array.shape[3:], outside, kind), onto)
@@ -96,14 +96,23 @@ def sample_smoothly(volume: Volume, onto: Grid, *, outside: float) -> Volume:
     """
     ratio = np.min(onto.spacing_mm) / np.asarray(volume.grid.spacing_mm[::-1])
     factors = tuple(int(f) for f in np.maximum(1, np.floor(ratio + 1e-3)))
-    block = _cropped_to(volume, onto, 2 * max(factors))
+    block = crop_to_cover(volume, onto, 2 * max(factors))
     if block is None:
         return resample(volume, onto, outside=outside)
     return resample(box_shrink(block, factors), onto, outside=outside)
 
 
-def _cropped_to(volume: Volume, onto: Grid, reach_voxels: int) -> Volume | None:
-    """Return the block of `volume` that `onto` needs, or None where they do not meet."""
+def crop_to_cover(volume: Volume, onto: Grid, reach_voxels: int) -> Volume | None:
+    """Return the block of `volume` that `onto` needs, as a view.
+
+    Args:
+        volume: (z, y, x) or (z, y, x, channel) values.
+        onto: the grid to be sampled.
+        reach_voxels: how far beyond `onto` a filter looks.
+
+    Returns:
+        None where the two do not meet.
+    """
     corners = volume.grid.map_world_to_indices(onto.corners_mm())
     low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - reach_voxels, 0)
     high = np.minimum(

@@ -106,7 +106,9 @@ class ScanRecord:
     def to_json(self) -> str:
         """Return indented JSON with sorted keys; numbers keep all their digits."""
         data = {"format": SCAN_RECORD_FORMAT, **asdict(self)}
-        return json.dumps(data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+        return (
+            json.dumps(data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+        )
 
     @classmethod
     def from_json(cls, text: str, source: str = "scan.json") -> ScanRecord:
@@ -123,7 +125,9 @@ class ScanRecord:
             return cls(
                 file_name=data["file_name"],
                 source=SourceHeader(**{**data["source"], "grid": _grid(data["source"]["grid"])}),
-                orientation=Orientation(**{key: tuple(v) for key, v in data["orientation"].items()}),
+                orientation=Orientation(
+                    **{key: tuple(v) for key, v in data["orientation"].items()}
+                ),
                 ct_grid=_grid(data["ct_grid"]),
                 facts=data["facts"],
                 notes=tuple(Note(**note) for note in data["notes"]),

@@ -1,4 +1,4 @@
-"""Where each network looks: axis-aligned LPS grids."""
+"""Where each network looks: axis-aligned LPS grids, whatever the scan's own axes are."""
 
 from __future__ import annotations
 
@@ -9,17 +9,33 @@ from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Point
 from payerseg.domain.spine_box import SpineBox
 
+REFERENCE_SIZES_XYZ = (
+    (32, 64, 96, 128),
+    (32, 64, 96, 128),
+    tuple(range(32, 641, 32)),
+)
+"""The sizes the reference allows (REFERENCE §1, size rule)."""
+_REFERENCE_BOX_SHORTFALL_MM = 1.0
+_ROUNDING = 1e-6
+
 
 def spine_frame(scan: Grid, sampling: SamplingSpec) -> Grid:
     """Return the stage-1 grid: the whole scan, centred, sides rounded up to the network's multiple."""
-    corners = scan.corners_mm()
-    return _covering(corners.min(axis=0), corners.max(axis=0), sampling)
+    low, high = _bounds_mm(scan)
+    return _centred((low + high) / 2, _size_xyz(high - low, sampling), sampling.spacing_mm)
 
 
 def vertebrae_frame(scan: Grid, box: SpineBox, sampling: SamplingSpec) -> Grid:
     """Return the stage-2 grid: the spine box grown by the card's margin, clipped to the scan."""
+    if sampling.size_rule == "reference":
+        region = reference_region(scan, box, sampling.margin_mm)
+        extent = np.asarray(region.size_mm)
+        # REFERENCE §1: the centre is start + (extent - 1) / 2, and that 1 is in millimetres.
+        centre = np.asarray(region.low_mm) + (extent - _REFERENCE_BOX_SHORTFALL_MM) / 2
+        return _centred(centre, _size_xyz(extent, sampling), sampling.spacing_mm)
     region = box.expanded(sampling.margin_mm).clipped_to(scan)
-    return _covering(np.asarray(region.low_mm), np.asarray(region.high_mm), sampling)
+    size = _size_xyz(np.asarray(region.size_mm), sampling)
+    return _centred(np.asarray(region.center_mm), size, sampling.spacing_mm)
 
 
 def vertebra_frame(point_mm: Point, sampling: SamplingSpec) -> Grid:
@@ -28,10 +44,28 @@ def vertebra_frame(point_mm: Point, sampling: SamplingSpec) -> Grid:
     return _centred(centre, np.asarray(sampling.size_xyz), sampling.spacing_mm)
 
 
-def _covering(low_mm: np.ndarray, high_mm: np.ndarray, sampling: SamplingSpec) -> Grid:
-    size = np.ceil((high_mm - low_mm) / sampling.spacing_mm - 1e-6)
-    size = np.maximum(1, np.ceil(size / sampling.multiple)) * sampling.multiple
-    return _centred((low_mm + high_mm) / 2, size, sampling.spacing_mm)
+def reference_region(scan: Grid, box: SpineBox, margin_mm: Point) -> SpineBox:
+    """Return the grown box as the reference clips it: voxels times spacing, from the first centre on."""
+    low, high = _bounds_mm(scan)
+    first = scan.corners_mm(edges=False).min(axis=0)
+    grown = box.expanded(margin_mm)
+    start = np.clip(grown.low_mm, first, first + (high - low))
+    return SpineBox(tuple(start), tuple(np.clip(grown.high_mm, start, first + (high - low))))
+
+
+def _bounds_mm(scan: Grid) -> tuple[np.ndarray, np.ndarray]:
+    corners = scan.corners_mm()
+    return corners.min(axis=0), corners.max(axis=0)
+
+
+def _size_xyz(extent_mm: np.ndarray, sampling: SamplingSpec) -> np.ndarray:
+    """Return the network's size (x, y, z) in voxels for an extent."""
+    needed = np.maximum(1, np.ceil(extent_mm / sampling.spacing_mm - _ROUNDING))
+    if sampling.size_rule == "reference":
+        # The first allowed size strictly above the need; beyond the largest the sides are cut off.
+        rules = zip(needed, REFERENCE_SIZES_XYZ, strict=True)
+        return np.array([next((v for v in sizes if n < v), sizes[-1]) for n, sizes in rules])
+    return np.ceil(needed / sampling.multiple).astype(int) * sampling.multiple
 
 
 def _centred(centre_mm: np.ndarray, size_xyz: np.ndarray, spacing_mm: float) -> Grid:

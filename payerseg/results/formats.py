@@ -8,7 +8,7 @@ leaves later stages fresh. Writing atomically is the caller's part.
 | nifti_ct | Volume (z, y, x) of HU, canonical order | int16 NIfTI |
 | scan | ScanRecord | JSON |
 | heatmap | Volume (z, y, x), float | int16 NIfTI with a scale |
-| label_heatmaps | Volume (z, y, x, channel) | two uint8 volumes: the largest value * 255, and its VerSe label |
+| label_heatmaps | Volume (z, y, x, channel) | uint8: the largest value * 255, and its VerSe label |
 | spine_box | SpineBox | JSON |
 | labels | Volume of labels on the prepared CT's grid | NIfTI in the very place of the input file |
 | vertebra_masks | Vertebra → Volume of 0/1 on (a block of) the prepared CT's grid | folder of NIfTI files |
@@ -164,7 +164,9 @@ def _write_masks(masks: Mapping[Vertebra, Volume], path: Path, folder: CaseFolde
 
 def _read_masks(path: Path) -> dict[Vertebra, Volume]:
     files = sorted(path.glob(f"*{_MASK_ENDING}"))
-    masks = {Vertebra[file.name.removesuffix(_MASK_ENDING)]: _read_canonical(file) for file in files}
+    masks = {
+        Vertebra[file.name.removesuffix(_MASK_ENDING)]: _read_canonical(file) for file in files
+    }
     return dict(sorted(masks.items()))
 
 
