@@ -42,6 +42,7 @@ DRIVER_MAY_IMPORT = (
     "payerseg.results.case_folder",
     "payerseg.results.fingerprint",
     "payerseg.results.manifest",
+    "payerseg.results.stage_folder",
     "payerseg.stagekit.protocol",
     "payerseg.stagekit.catalog",
     "payerseg.__version__",

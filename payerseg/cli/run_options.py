@@ -1,0 +1,196 @@
+"""The options of a run: declared once, given to a command as one value."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from payerseg.config.installation import default_bundle
+from payerseg.config.load import load_config, section_from_dict, section_to_dict
+from payerseg.config.schema import DriverConfig, RunConfig
+from payerseg.driver.settings import RunSettings
+from payerseg.stagekit.catalog import PIPELINE
+
+STAGE_NAMES = [spec.name for spec in PIPELINE]
+STAGES_WITH_WEIGHTS = [spec.name for spec in PIPELINE if spec.weights]
+KEEP_LEVELS = ["results", "standard", "all"]
+DEVICE = re.compile(r"auto|cpu|gpu(:\d+)?")
+
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line said, checked in form but not yet resolved.
+
+    Attributes: as the options of the same name; `model_step1` to `model_step3` are the weights of the
+        three stages with a network, in their order; `json` prints the summary on standard output.
+    """
+
+    inputs: tuple[Path, ...]
+    output: Path
+    model_step1: Path | None = None
+    model_step2: Path | None = None
+    model_step3: Path | None = None
+    from_stage: str | None = None
+    to_stage: str | None = None
+    force: bool = False
+    only_case: tuple[str, ...] = ()
+    dry_run: bool = False
+    preset: str = "default"
+    config: Path | None = None
+    overrides: tuple[str, ...] = ()
+    device: str | None = None
+    keep: str | None = None
+    shard: tuple[int, int] | None = None
+    export: tuple[str, ...] = ()
+    json: bool = False
+
+    def weights(self) -> dict[str, Path]:
+        """Stage name to weights: as given, else the shipped bundle."""
+        given = (self.model_step1, self.model_step2, self.model_step3)
+        return {
+            name: (path or default_bundle(name)).absolute()
+            for name, path in zip(STAGES_WITH_WEIGHTS, given, strict=True)
+        }
+
+    def run_config(self) -> RunConfig:
+        """Resolve preset, file, --set, and the options that are settings of the driver.
+
+        Raises:
+            ConfigError: as `load_config`.
+        """
+        config = load_config(self.preset, self.config, self.overrides)
+        chosen = {"device": self.device, "keep": self.keep}
+        given = {key: value for key, value in chosen.items() if value is not None}
+        driver = section_from_dict(DriverConfig, {**section_to_dict(config.driver), **given})
+        return replace(config, driver=driver)
+
+    def settings(self) -> RunSettings:
+        """Return what the driver is asked to do.
+
+        Raises:
+            ConfigError: as `load_config`.
+        """
+        return RunSettings(
+            output=self.output.absolute(),
+            inputs=self.inputs,
+            config=self.run_config(),
+            weights=self.weights(),
+            from_stage=self.from_stage,
+            to_stage=self.to_stage,
+            force=self.force,
+            only_cases=self.only_case,
+            shard=self.shard,
+            dry_run=self.dry_run,
+            exports=self.export,  # type: ignore[arg-type]
+        )
+
+
+class ShardType(click.ParamType):
+    """I/N with 1 <= I <= N."""
+
+    name = "I/N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Read "2/4"."""
+        found = re.fullmatch(r"(\d+)/(\d+)", str(value))
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            self.fail(f"{value!r} is no shard; expected I/N with 1 <= I <= N, e.g. 1/4", param, ctx)
+        return int(found[1]), int(found[2])
+
+
+class DeviceType(click.ParamType):
+    """auto, cpu, gpu, gpu:N."""
+
+    name = "auto|cpu|gpu[:N]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Check the form; whether the device exists is the run's business."""
+        if not DEVICE.fullmatch(str(value)):
+            self.fail(f"{value!r} is no device; expected auto, cpu, gpu or gpu:N", param, ctx)
+        return str(value)
+
+
+def weights_options(command: Command) -> Command:
+    """Add --model_step1, --model_step2 and --model_step3."""
+    texts = ("spine localization", "vertebrae localization", "vertebrae segmentation")
+    for step in (3, 2, 1):
+        command = click.option(
+            f"--model_step{step}",
+            type=click.Path(path_type=Path),
+            metavar="PATH",
+            help=f"Weights of {texts[step - 1]}: bundle folder or checkpoint. [default: shipped]",
+        )(command)
+    return command
+
+
+def config_options(command: Command) -> Command:
+    """Add --preset, --config and --set."""
+    for option in reversed(
+        [
+            click.option(
+                "--preset", default="default", show_default=True, help="Packaged settings to start from."
+            ),
+            click.option(
+                "--config",
+                type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                help="Your settings, TOML.",
+            ),
+            click.option(
+                "--set",
+                "overrides",
+                multiple=True,
+                metavar="SECTION.KEY=VALUE",
+                help="One setting; may be repeated. See docs/config.md.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def choice_options(command: Command) -> Command:
+    """Add the options that say which cases and stages are done, and how."""
+    stage, path = click.Choice(STAGE_NAMES), click.Choice(KEEP_LEVELS)
+    for option in reversed(
+        [
+            click.option("--from-stage", type=stage, help="First stage to run. [default: the first]"),
+            click.option("--to-stage", type=stage, help="Last stage to run. [default: the last]"),
+            click.option("--force", is_flag=True, help="Run even what is fresh."),
+            click.option("--only-case", multiple=True, metavar="ID", help="Only this case; repeatable."),
+            click.option("--dry-run", is_flag=True, help="Say what would be done and why; run nothing."),
+            click.option("--device", type=DeviceType(), help="Where networks run. [default: auto]"),
+            click.option("--keep", type=path, help="Which intermediates stay. [default: standard]"),
+            click.option("--shard", type=ShardType(), help="Do the I-th of N parts of the cases."),
+            click.option(
+                "--export",
+                multiple=True,
+                type=click.Choice(["flat"]),
+                help="Also write {name}_segmentation.nii.gz and {name}_landmarks.csv/.json.",
+            ),
+            click.option("--json", is_flag=True, help="Print a machine-readable summary on stdout."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def as_run_options(action: Callable[[RunOptions], int]) -> Command:
+    """Give a command its options as one `RunOptions`."""
+
+    @functools.wraps(action)
+    def command(**options: Any) -> int:
+        return action(RunOptions(**options))
+
+    return command
