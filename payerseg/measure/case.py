@@ -1,0 +1,217 @@
+"""Every measurement of one case as rows; definitions and sources in docs/measurements.md."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+
+import numpy as np
+from scipy import ndimage
+
+from payerseg.domain.grid import Grid
+from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.vertebra import Vertebra
+from payerseg.domain.volume import Volume
+from payerseg.errors import GridMismatch
+from payerseg.measure.angles import (
+    Endplates,
+    coronal_curves,
+    coronal_tilt_degrees,
+    sagittal_angle_degrees,
+    sagittal_tilt_degrees,
+)
+from payerseg.measure.vertebral_body import STEP_MM, VertebralBody, find_body, sample
+
+WITHOUT_BODY_HEIGHTS = (Vertebra.C1, Vertebra.C2)
+"""C1 has no body, the dens stands on C2's."""
+HEIGHT_ZONES = {
+    "height_anterior": (0.05, 0.25),
+    "height_middle": (0.40, 0.60),
+    "height_posterior": (0.75, 0.95),
+}
+CORE_DEPTH_MM = 4.0
+"""Core voxels lie this deep inside the body: cortex and endplates with their blur are left out."""
+CORE_DEPTH_PART = 0.3
+"""… or this part of the middle height, for small bodies."""
+BODY_MARGIN_MM = 1.0
+"""A body whose box comes this near to a face of the scan is taken as cut: no heights, no angles."""
+METAL_HU = 1500.0
+KYPHOSES = ((Vertebra.T4, Vertebra.T12), (Vertebra.T1, Vertebra.T12))
+LORDOSES = ((Vertebra.L1, Vertebra.L5),)
+MIN_CORE_VOXELS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One number.
+
+    Attributes:
+        level: "L1"; for the whole spine its end vertebrae, "T4-T12".
+        quantity: "volume", "height_anterior", …
+        value: the number.
+        unit: "ml", "mm", "HU", "deg", "1" for a ratio.
+        note: why to be careful, "" mostly.
+    """
+
+    level: str
+    quantity: str
+    value: float
+    unit: str
+    note: str = ""
+
+
+def measure_case(ct: Volume | None, labels: Volume, landmarks: Landmarks) -> list[Measurement]:
+    """Measure every vertebra and the curves of the spine.
+
+    Args:
+        ct: (z, y, x) HU on any grid; None leaves the HU out.
+        labels: (z, y, x) VerSe labels.
+        landmarks: body centres; a vertebra without one is found from its mask.
+
+    Returns:
+        Rows, vertebrae from head to foot, then the curves. What cannot be measured has no row.
+
+    Raises:
+        GridMismatch: `labels` is not three-dimensional.
+    """
+    if labels.array.ndim != 3:
+        msg = f"labels have shape {labels.array.shape}; expected (z, y, x)"
+        raise GridMismatch(msg)
+    blocks = _blocks(labels)
+    centers = _centers(blocks, landmarks)
+    rows: list[Measurement] = []
+    endplates: dict[Vertebra, Endplates] = {}
+    for vertebra, mask in blocks.items():
+        note = "cut by the scan's face" if _touches_face(mask.grid, labels.grid) else ""
+        volume = mask.array.sum() * _voxel_ml(mask.grid)
+        rows.append(Measurement(vertebra.name, "volume", float(volume), "ml", note))
+        if vertebra in WITHOUT_BODY_HEIGHTS:
+            continue
+        body = find_body(mask, centers[vertebra], _up_at(vertebra, centers))
+        if body is None or not labels.grid.contains(body.corners_mm, BODY_MARGIN_MM).all():
+            continue
+        rows += _of_body(vertebra, body)
+        rows += [] if ct is None else _core_hu(vertebra, body, ct)
+        endplates[vertebra] = Endplates(body.center_mm, body.upper_normal, body.lower_normal)
+    return rows + _of_spine(endplates)
+
+
+def measurements_csv(rows: Iterable[Measurement]) -> str:
+    """Return rows as CSV text: level, quantity, value (4 significant decimals), unit, note."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([field.name for field in fields(Measurement)])
+    for row in rows:
+        level, quantity, value, unit, note = astuple(row)
+        writer.writerow([level, quantity, f"{value:.4f}".rstrip("0").rstrip("."), unit, note])
+    return text.getvalue()
+
+
+def _blocks(labels: Volume) -> dict[Vertebra, Volume]:
+    """Cut the mask of each vertebra out of a label map, head to foot."""
+    boxes = ndimage.find_objects(labels.array.astype(np.uint8, copy=False))
+    found = {}
+    for vertebra in Vertebra:
+        label = vertebra.verse_label
+        box = boxes[label - 1] if label <= len(boxes) else None
+        if box is not None:
+            block = labels.cropped(tuple(s.start for s in box), tuple(s.stop for s in box))
+            found[vertebra] = block.with_array(block.array == label)
+    return found
+
+
+def _centers(blocks: dict[Vertebra, Volume], landmarks: Landmarks) -> dict[Vertebra, np.ndarray]:
+    """(3,) LPS per vertebra: the landmark, else the centroid of the mask."""
+    return {
+        vertebra: np.asarray(landmarks[vertebra].position_mm)
+        if vertebra in landmarks
+        else mask.grid.map_indices_to_world(np.argwhere(mask.array).mean(axis=0))[0]
+        for vertebra, mask in blocks.items()
+    }
+
+
+def _up_at(vertebra: Vertebra, centers: dict[Vertebra, np.ndarray]) -> np.ndarray:
+    """Return the direction from the lower to the upper neighbour, straight up without any."""
+    near = [v for v in centers if abs(v.rank - vertebra.rank) <= 2]
+    up = centers[min(near)] - centers[max(near)]
+    return up if np.linalg.norm(up) > 1 else np.array([0.0, 0.0, 1.0])
+
+
+def _touches_face(block: Grid, scan: Grid) -> bool:
+    start = scan.map_world_to_indices(block.origin_mm)[0]
+    stop = start + block.shape
+    return bool(np.any(start < 0.5) or np.any(stop > np.array(scan.shape) - 0.5))
+
+
+def _voxel_ml(grid: Grid) -> float:
+    return abs(float(np.linalg.det(grid.matrix[:3, :3]))) / 1000
+
+
+def _of_body(vertebra: Vertebra, body: VertebralBody) -> list[Measurement]:
+    rows, name = [], vertebra.name
+    heights = {key: body.height_mm(*zone) for key, zone in HEIGHT_ZONES.items()}
+    for key, height in heights.items():
+        if height is not None:
+            rows.append(Measurement(name, key, height, "mm"))
+    front, middle, back = heights.values()
+    if front and back:
+        rows.append(Measurement(name, "wedge_ratio", front / back, "1"))
+    if middle and back:
+        rows.append(Measurement(name, "biconcavity_ratio", middle / back, "1"))
+    rows.append(Measurement(name, "depth", body.depth_mm, "mm"))
+    rows.append(Measurement(name, "width", body.width_mm, "mm"))
+    up = body.upper_normal + body.lower_normal
+    rows.append(Measurement(name, "tilt_coronal", coronal_tilt_degrees(up), "deg"))
+    rows.append(Measurement(name, "tilt_sagittal", sagittal_tilt_degrees(up), "deg"))
+    return rows
+
+
+def _core_hu(vertebra: Vertebra, body: VertebralBody, ct: Volume) -> list[Measurement]:
+    """Mean and standard deviation of HU deep inside the body."""
+    inside = sample_body(body)
+    height = np.nanmedian(body.top_mm - body.bottom_mm)
+    depth = min(CORE_DEPTH_MM, CORE_DEPTH_PART * float(height))
+    core = ndimage.distance_transform_edt(inside, STEP_MM) > depth
+    if core.sum() < MIN_CORE_VOXELS:
+        return []
+    hu = sample(ct, body.frame)[core]
+    note = "metal in the core" if np.mean(hu > METAL_HU) > 0.01 else ""
+    return [
+        Measurement(vertebra.name, "core_hu_mean", float(hu.mean()), "HU", note),
+        Measurement(vertebra.name, "core_hu_sd", float(hu.std()), "HU", note),
+    ]
+
+
+def sample_body(body: VertebralBody) -> np.ndarray:
+    """Return the body without its arch on the frame's grid, (n left, n back, n up) bool."""
+    ups = np.arange(body.occupancy.shape[2]) * STEP_MM
+    ups = ups - ups.mean()
+    above, below = body.top_mm[..., None], body.bottom_mm[..., None]
+    in_columns = (ups <= np.nan_to_num(above, nan=-1e9)) & (ups >= np.nan_to_num(below, nan=1e9))
+    beside = np.abs(body.lefts_mm) <= body.width_mm / 2
+    return in_columns & beside[:, None, None]
+
+
+def _of_spine(endplates: dict[Vertebra, Endplates]) -> list[Measurement]:
+    rows = [
+        Measurement(
+            f"{curve.upper.name}-{curve.lower.name}",
+            "cobb_coronal",
+            curve.degrees,
+            "deg",
+            f"convex to the {curve.convex_to}",
+        )
+        for curve in coronal_curves(endplates)
+    ]
+    for quantity, pairs, sign in (
+        ("thoracic_kyphosis", KYPHOSES, 1),
+        ("lumbar_lordosis", LORDOSES, -1),
+    ):
+        for upper, lower in pairs:
+            angle = sagittal_angle_degrees(endplates, upper, lower)
+            if angle is not None:
+                level = f"{upper.name}-{lower.name}"
+                rows.append(Measurement(level, quantity, sign * angle, "deg"))
+    return rows
