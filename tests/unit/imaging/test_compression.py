@@ -1,0 +1,58 @@
+"""Gzip streams: the same bytes every time, readable by everybody."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from payerseg.errors import UnreadableScan
+from payerseg.imaging import compression
+from payerseg.imaging.compression import is_gzip, read_exactly, read_head, write_bytes
+
+
+def content(n_bytes=3_500_000):
+    rng = np.random.default_rng(0)
+    return np.repeat(rng.integers(0, 40, n_bytes // 4 + 1).astype(np.uint8), 4)[:n_bytes].tobytes()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_bytes_do_not_depend_on_threads_or_time(tmp_path, monkeypatch, threads):
+    write_bytes(tmp_path / "a.gz", [b"head", memoryview(content())], compress=True)
+    monkeypatch.setattr(compression, "_WRITER_THREADS", threads)
+    write_bytes(tmp_path / "other name.gz", [b"head", memoryview(content())], compress=True)
+    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "other name.gz").read_bytes()
+
+
+def test_the_standard_library_reads_it(tmp_path):
+    write_bytes(tmp_path / "a.gz", [b"head", memoryview(content())], compress=True)
+    assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == b"head" + content()
+    assert is_gzip(tmp_path / "a.gz")
+    assert (tmp_path / "a.gz").read_bytes()[4:8] == bytes(4), "gzip mtime"
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_reads_a_window(tmp_path, compress):
+    write_bytes(tmp_path / "a", [content()], compress=compress)
+    window, surplus = read_exactly(tmp_path / "a", 1000, 3_000_000)
+    assert window.tobytes() == content()[1000:3_001_000]
+    assert surplus == 499_000
+    assert window.flags.writeable
+    assert read_head(tmp_path / "a", 10) == content()[:10]
+
+
+def test_too_short(tmp_path):
+    write_bytes(tmp_path / "a", [content(1000)], compress=False)
+    with pytest.raises(UnreadableScan, match="promises 1001"):
+        read_exactly(tmp_path / "a", 1, 1000)
+    write_bytes(tmp_path / "b", [content(10_000)], compress=True)
+    with pytest.raises(UnreadableScan, match="truncated"):
+        read_exactly(tmp_path / "b", 0, 20_000)
+
+
+def test_wrong_checksum(tmp_path):
+    write_bytes(tmp_path / "a", [content(10_000)], compress=True)
+    damaged = bytearray((tmp_path / "a").read_bytes())
+    damaged[-6] ^= 1
+    (tmp_path / "a").write_bytes(bytes(damaged))
+    with pytest.raises(UnreadableScan, match="damaged"):
+        read_exactly(tmp_path / "a", 0, 10_000)
