@@ -145,3 +145,59 @@ def synthetic_spine():
 def spine() -> SyntheticSpine:
     """The default synthetic spine: T10 to L2 at 2 mm."""
     return make_synthetic_spine()
+
+
+@pytest.fixture(scope="session")
+def handmade_weights(tmp_path_factory) -> dict[str, Path]:
+    """Bundles by stage whose networks were not trained but set by hand: they see bright ellipsoids.
+
+    Stage 1 marks bone; stage 2 marks bone in every channel, so names are guesses; stage 3 marks bone
+    near the given point. Small enough to run in a second, and what they do can be reasoned about.
+    """
+    from payerseg.config.model_card import ModelCard, SamplingSpec, SCNetSpec, UNetSpec
+    from payerseg.networks.build import build_network
+    from payerseg.networks.bundle import save
+
+    one = {"widths": (1,), "repeats": 1, "style": "simple"}
+    bone = UNetSpec(**one, head_activation="sigmoid")
+    many = UNetSpec(**one, outputs=26, head_activation="sigmoid")
+    near = UNetSpec(**one, inputs=2, head_activation="sigmoid")
+    spatial = UNetSpec(**one, inputs=26, outputs=26, head_bias=5.0)
+    labels = tuple(Vertebra.from_channel(k).verse_label for k in range(26))
+    cards = [
+        ModelCard("spine_localization", bone, SamplingSpec(8.0, multiple=4)),
+        ModelCard(
+            "vertebrae_localization",
+            SCNetSpec(local=many, spatial=spatial, pool=2),
+            SamplingSpec(3.0, multiple=4, margin_mm=(10.0, 10.0, 10.0)),
+            channels=labels,
+        ),
+        ModelCard(
+            "vertebrae_segmentation",
+            near,
+            SamplingSpec(2.0, multiple=4, size_xyz=(32, 32, 32)),
+            output="probability",
+        ),
+    ]
+    root = tmp_path_factory.mktemp("handmade")
+    for card in cards:
+        model = build_network(card.network)
+        # sigmoid(steepness * (sum of inputs - threshold)); inputs are HU / 600 and heat in 0..1
+        threshold = 0.7 if card.stage == "vertebrae_segmentation" else 0.3
+        for variable in model.weights:
+            variable.assign(_by_hand(variable.path, variable.shape, threshold))
+        save(model, card, root / card.stage)
+    return {card.stage: root / card.stage for card in cards}
+
+
+def _by_hand(path: str, shape: tuple[int, ...], threshold: float, steepness: float = 20.0):
+    """Values that pass the input through the one convolution and threshold it in the head."""
+    value = np.zeros(shape, np.float32)
+    is_head = "head" in path
+    if path.startswith("spatial"):  # ends in tanh(5), nearly 1 everywhere: local heatmaps decide
+        return value + 5.0 if is_head and path.endswith("bias") else value
+    if path.endswith("kernel"):
+        value[shape[0] // 2, shape[1] // 2, shape[2] // 2] = steepness if is_head else 1.0
+    elif is_head:
+        value -= steepness * threshold
+    return value

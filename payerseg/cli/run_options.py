@@ -113,9 +113,7 @@ class DeviceType(click.ParamType):
 
     name = "auto|cpu|gpu[:N]"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Check the form; whether the device exists is the run's business."""
         if not DEVICE.fullmatch(str(value)):
             self.fail(f"{value!r} is no device; expected auto, cpu, gpu or gpu:N", param, ctx)
@@ -140,7 +138,10 @@ def config_options(command: Command) -> Command:
     for option in reversed(
         [
             click.option(
-                "--preset", default="default", show_default=True, help="Packaged settings to start from."
+                "--preset",
+                default="default",
+                show_default=True,
+                help="Packaged settings to start from.",
             ),
             click.option(
                 "--config",
@@ -165,11 +166,17 @@ def choice_options(command: Command) -> Command:
     stage, path = click.Choice(STAGE_NAMES), click.Choice(KEEP_LEVELS)
     for option in reversed(
         [
-            click.option("--from-stage", type=stage, help="First stage to run. [default: the first]"),
+            click.option(
+                "--from-stage", type=stage, help="First stage to run. [default: the first]"
+            ),
             click.option("--to-stage", type=stage, help="Last stage to run. [default: the last]"),
             click.option("--force", is_flag=True, help="Run even what is fresh."),
-            click.option("--only-case", multiple=True, metavar="ID", help="Only this case; repeatable."),
-            click.option("--dry-run", is_flag=True, help="Say what would be done and why; run nothing."),
+            click.option(
+                "--only-case", multiple=True, metavar="ID", help="Only this case; repeatable."
+            ),
+            click.option(
+                "--dry-run", is_flag=True, help="Say what would be done and why; run nothing."
+            ),
             click.option("--device", type=DeviceType(), help="Where networks run. [default: auto]"),
             click.option("--keep", type=path, help="Which intermediates stay. [default: standard]"),
             click.option("--shard", type=ShardType(), help="Do the I-th of N parts of the cases."),
@@ -179,7 +186,9 @@ def choice_options(command: Command) -> Command:
                 type=click.Choice(["flat"]),
                 help="Also write {name}_segmentation.nii.gz and {name}_landmarks.csv/.json.",
             ),
-            click.option("--json", is_flag=True, help="Print a machine-readable summary on stdout."),
+            click.option(
+                "--json", is_flag=True, help="Print a machine-readable summary on stdout."
+            ),
         ]
     ):
         command = option(command)
