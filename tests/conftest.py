@@ -84,6 +84,12 @@ GRIDS = {
 }
 
 
+@pytest.fixture(scope="session")
+def synthetic_grids():
+    """Name → function that makes a grid: plain, oblique, anisotropic, sheared, far_origin."""
+    return GRIDS
+
+
 @pytest.fixture(params=sorted(GRIDS))
 def any_grid(request) -> Grid:
     """One grid after the other: plain, oblique, anisotropic, sheared, far from zero."""
