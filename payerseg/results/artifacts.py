@@ -1,7 +1,7 @@
 """Every result of a case: its name, its place, its format. The only file that knows a file name.
 
-`where` is relative to the case folder; `{case_id}` in it is replaced. Its first part is the folder of the
-one stage that writes the artifact.
+`where` is relative to the case folder; `{case_id}` in it is replaced. Its first part is the folder of
+the one stage that writes the artifact.
 """
 
 from __future__ import annotations

@@ -84,8 +84,8 @@ class KeyParts:
 class HashMemo:
     """Content hashes, remembered by path, size and modification time.
 
-    It only saves reading and may be deleted at any time. An entry is made only if the file was already
-    old when it was hashed, as a later write could otherwise hide behind the same time stamp.
+    It only saves reading and may be deleted at any time. An entry is made only if the file was
+    already old when it was hashed: a later write could otherwise hide behind the same time stamp.
     """
 
     def __init__(self, path: Path | None = None) -> None:

@@ -1,4 +1,4 @@
-"""One stage's folder in a case: taking an old result away without losing what a person did to it."""
+"""One stage's folder in a case: taking an old result away without losing a person's work."""
 
 from __future__ import annotations
 

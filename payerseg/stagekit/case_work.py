@@ -97,7 +97,7 @@ class CaseWork:
     def path_for(self, artifact: Artifact) -> Iterator[Path]:
         """Give a temporary path to write a declared output to; put it in place on leaving.
 
-        The name ends as the final one does, as writers choose the format by it; a directory is made.
+        The name ends as the final one does, by which writers choose the format; a directory is made.
 
         Raises:
             ArtifactError: the output is not declared, or nothing was written.

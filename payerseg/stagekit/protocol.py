@@ -1,4 +1,4 @@
-"""What a driver and a stage process say to each other: a request file, JSON lines back, an exit code.
+"""What driver and stage process say to each other: a request file, JSON lines, an exit code.
 
 The meaning of every field and event is in docs/protocol.md. Standard library only.
 """

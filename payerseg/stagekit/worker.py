@@ -2,8 +2,8 @@
 
     python -m stages.<name> request.json [--leashed]
 
-Standard output carries events and nothing else: its descriptor is moved away and replaced by standard
-error before the stage is built, so prints of Python and of native libraries land in the log.
+Standard output carries events and nothing else: its descriptor is moved away and replaced by
+standard error before the stage is built, so prints of Python and native libraries land in the log.
 """
 
 from __future__ import annotations
@@ -203,8 +203,8 @@ def _start_heartbeat(interval_s: float, say: EventWriter) -> None:
 def _put_on_leash() -> None:
     """End this process when the driver is gone, so that no orphan keeps a GPU or a case folder.
 
-    The driver holds our standard input open and never writes. On Linux the kernel is asked as well: it
-    also ends a process whose interpreter is stuck in native code.
+    The driver holds our standard input open and never writes. On Linux the kernel is asked as well:
+    it also ends a process whose interpreter is stuck in native code.
     """
     if sys.platform == "linux":
         import ctypes

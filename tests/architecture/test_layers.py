@@ -38,13 +38,20 @@ DRIVER_MAY_IMPORT = (
     "payerseg.driver",
     "payerseg.errors",
     "payerseg.config",
+    "payerseg.domain.vertebra",
     "payerseg.results.artifacts",
     "payerseg.results.case_folder",
     "payerseg.results.fingerprint",
+    "payerseg.results.landmark_rows",
     "payerseg.results.manifest",
     "payerseg.results.stage_folder",
+    "payerseg.results.stage_folder",
+    "payerseg.results.landmark_rows",
+    "payerseg.domain.vertebra",  # names and labels; needs no numpy
     "payerseg.stagekit.protocol",
+    "payerseg.stagekit.failures",
     "payerseg.stagekit.catalog",
+    "payerseg.stagekit.failures",
     "payerseg.__version__",
 )
 CONFINED = {  # third party → where it may be imported

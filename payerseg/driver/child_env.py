@@ -1,0 +1,72 @@
+"""Environment and working directory of a stage process: set before it exists, never at import."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import payerseg
+from payerseg.config.schema import DriverConfig
+from payerseg.errors import ConfigError
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)
+
+
+def house_folder() -> Path:
+    """Return the folder that holds `payerseg/` and `stages/`: a clone's root or site-packages."""
+    return Path(payerseg.__file__).resolve().parents[1]
+
+
+def child_environment(driver: DriverConfig, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return a stage process's whole environment.
+
+    Args:
+        driver: device, backend, threads.
+        inherited: the driver's own environment.
+
+    Raises:
+        ConfigError: the device is not auto, cpu, gpu or gpu:N.
+    """
+    return {**inherited, **chosen_variables(driver, inherited)}
+
+
+def chosen_variables(driver: DriverConfig, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return only what we set; it is written to run.json.
+
+    Raises:
+        ConfigError: the device is not auto, cpu, gpu or gpu:N.
+    """
+    # Our folder first, as `stages` is a name that other packages use too; named in PYTHONPATH, as the
+    # working directory alone is not searched under PYTHONSAFEPATH.
+    path = os.pathsep.join(filter(None, (str(house_folder()), inherited.get("PYTHONPATH", ""))))
+    chosen = {
+        "PYTHONPATH": path,
+        "PYTHONUTF8": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONHASHSEED": "0",  # same order of sets, same bytes
+        "KERAS_BACKEND": driver.backend,
+        "TF_CPP_MIN_LOG_LEVEL": inherited.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "PAYERSEG_DEVICE": driver.device,
+    }
+    if driver.threads:
+        chosen |= dict.fromkeys(THREAD_VARIABLES, str(driver.threads))
+    return chosen | _device_variables(driver.device)
+
+
+def _device_variables(device: str) -> dict[str, str]:
+    kind, _, number = device.partition(":")
+    if device == "cpu":
+        return {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
+    if device in ("auto", "gpu"):
+        return {}
+    if kind == "gpu" and number.isdigit():
+        return {"CUDA_VISIBLE_DEVICES": number}
+    msg = f"device is {device!r}; expected auto, cpu, gpu or gpu:N"
+    raise ConfigError(msg)

@@ -1,0 +1,162 @@
+"""Tables and flat copies at the root of the results: derived from the case folders, never read back.
+
+bbs.csv, landmarks.csv and valid_landmarks.csv have the reference's format (no header, `nan` for a missing
+vertebra); their numbers are millimetres in the physical space of the input file (LPS).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from payerseg.domain.vertebra import N_CHANNELS, Vertebra
+from payerseg.driver.inputs import remembered_cases
+from payerseg.driver.outcome import HAS_RESULT, StageState
+from payerseg.driver.settings import RunSettings
+from payerseg.results.artifacts import LANDMARKS_CSV, SEGMENTATION, SPINE_BOX, Artifact
+from payerseg.results.case_folder import CaseFolder
+from payerseg.results.landmark_rows import LandmarkRow, parse_rows
+
+FLAT_FOLDER = "flat"
+GOOD_STATES = frozenset(state.value for state in HAS_RESULT - {StageState.NO_SPINE})
+
+Status = dict[str, Any]
+
+
+def write_exports(settings: RunSettings) -> None:
+    """Write all root-level tables, and the flat copies if asked for.
+
+    All cases of the output folder are in them, not only those of this run.
+
+    Raises:
+        OSError: they cannot be written.
+        ArtifactError: a landmark table cannot be read.
+    """
+    cases = [settings.case_folder(case.case_id) for case in remembered_cases(settings.output)]
+    statuses = {case.case_id: _read_status(case) for case in cases}
+    boxes = {case.case_id: _read_box(case) for case in cases if _has(case, statuses, SPINE_BOX)}
+    landmarks = {
+        case.case_id: read_landmarks(case) for case in cases if _has(case, statuses, LANDMARKS_CSV)
+    }
+    output = settings.output
+    _write_csv(output / "bbs.csv", [[case_id, *box] for case_id, box in boxes.items()])
+    _write_csv(output / "landmarks.csv", [_landmark_line(*item) for item in landmarks.items()])
+    valid = [[case_id, *_channels(rows)] for case_id, rows in landmarks.items()]
+    _write_csv(output / "valid_landmarks.csv", valid)
+    _write_csv(output / "summary.csv", _summary_lines(settings, statuses, landmarks))
+    if "flat" in settings.exports:
+        for case in cases:
+            if _has(case, statuses, SEGMENTATION):
+                write_flat(case, landmarks.get(case.case_id, ()), output / FLAT_FOLDER)
+
+
+def write_flat(case: CaseFolder, rows: Sequence[LandmarkRow], folder: Path) -> None:
+    """Write one case as three files named after it: mask, landmarks as table, landmarks as JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _copy(case.path(SEGMENTATION), folder / f"{case.case_id}_segmentation.nii.gz")
+    points = [(row.vertebra.verse_label, *row.position_mm) for row in rows]
+    _write_csv(folder / f"{case.case_id}_landmarks.csv", [["label", "X", "Y", "Z"], *points])
+    entries = [dict(zip(("label", "X", "Y", "Z"), point, strict=True)) for point in points]
+    text = json.dumps(entries, indent=1) + "\n"
+    _replace(folder / f"{case.case_id}_landmarks.json", lambda path: path.write_text(text))
+
+
+def read_landmarks(case: CaseFolder) -> tuple[LandmarkRow, ...]:
+    """Return the landmark table of a case, as written or as a person left it."""
+    path = case.path(LANDMARKS_CSV)
+    return parse_rows(path.read_text(encoding="utf-8-sig"), str(path))
+
+
+def _has(case: CaseFolder, statuses: dict[str, Status], artifact: Artifact) -> bool:
+    """Tell whether an artifact belongs to a result that the last run found true."""
+    stages = statuses[case.case_id].get("stages", {})
+    name = artifact.step.partition("_")[2]
+    good = stages.get(name, {}).get("state") in GOOD_STATES
+    return good and case.manifest_path(artifact.step).is_file() and case.path(artifact).is_file()
+
+
+def _read_status(case: CaseFolder) -> Status:
+    try:
+        found = json.loads(case.status_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _read_box(case: CaseFolder) -> list[float]:
+    box = json.loads(case.path(SPINE_BOX).read_text(encoding="utf-8"))
+    return [*box["low_mm"], *box["high_mm"]]
+
+
+def _landmark_line(case_id: str, rows: Iterable[LandmarkRow]) -> list[Any]:
+    by_channel = {row.vertebra.channel: row.position_mm for row in rows}
+    absent = (float("nan"),) * 3
+    values = [value for i in range(N_CHANNELS) for value in by_channel.get(i, absent)]
+    return [case_id, *values]
+
+
+def _channels(rows: Iterable[LandmarkRow]) -> list[int]:
+    return sorted(row.vertebra.channel for row in rows)
+
+
+def _summary_lines(
+    settings: RunSettings,
+    statuses: dict[str, Status],
+    landmarks: dict[str, tuple[LandmarkRow, ...]],
+) -> list[list[Any]]:
+    stages = [spec.name for spec in settings.pipeline]
+    head = [
+        "case_id",
+        "status",
+        "message",
+        "n_vertebrae",
+        "first",
+        "last",
+        "seconds",
+        "peak_rss_mb",
+    ]
+    lines: list[list[Any]] = [[*head, *stages, "image"]]
+    for case_id, status in statuses.items():
+        outcomes = status.get("stages", {})
+        found = [outcomes.get(name, {}) for name in stages]
+        names = [vertebra.name for vertebra in _head_to_foot(landmarks.get(case_id, ()))]
+        facts = [case_id, status.get("status", ""), status.get("message", ""), len(names)]
+        ends = [names[0], names[-1]] if names else ["", ""]
+        seconds = round(sum(item.get("seconds", 0.0) for item in found), 3)
+        peak = max((item.get("peak_rss_mb", 0.0) for item in found), default=0.0)
+        states = [item.get("state", "") for item in found]
+        lines.append([*facts, *ends, seconds, peak, *states, status.get("image") or ""])
+    return lines
+
+
+def _head_to_foot(rows: Iterable[LandmarkRow]) -> list[Vertebra]:
+    return sorted(row.vertebra for row in rows)
+
+
+def _write_csv(path: Path, lines: Iterable[Iterable[Any]]) -> None:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(lines)
+    _replace(path, lambda partial: partial.write_text(out.getvalue(), encoding="utf-8"))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file unless the copy is already there; a link would let an edit reach the original."""
+    stat = source.stat()
+    if target.is_file():
+        there = target.stat()
+        if (there.st_size, there.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+            return
+    _replace(target, lambda partial: shutil.copy2(source, partial))
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Let a file appear whole; several shards may write the same table at once."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    write(partial)
+    partial.replace(path)

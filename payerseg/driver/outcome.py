@@ -1,0 +1,186 @@
+"""How cases end: per stage, per case, per run. Every case has an outcome; none is dropped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from payerseg.stagekit.protocol import ExitCode
+
+
+class StageState(StrEnum):
+    """What became of one stage for one case in this run."""
+
+    FRESH = "fresh"  # done earlier and still true
+    EDITED = "edited"  # fresh, changed by a person
+    DONE = "done"  # done in this run
+    NO_SPINE = "no_spine"  # the case ends here or ended earlier: a result
+    FAILED = "failed"
+    BLOCKED = "blocked"  # an earlier stage has no result
+    NOT_RUN = "not_run"  # would run; the run ended before, or was a dry one
+
+
+HAS_RESULT = frozenset({StageState.FRESH, StageState.EDITED, StageState.DONE, StageState.NO_SPINE})
+
+
+class CaseStatus(StrEnum):
+    """Final statuses; beside them `failed_<stage>_<kind>`, see `failed_status`."""
+
+    OK = "ok"
+    OK_NEEDS_REVIEW = "ok_needs_review"
+    NO_SPINE = "no_spine"
+    BLOCKED = "blocked"
+    NOT_RUN = "not_run"
+
+
+GOOD_STATUSES = frozenset({CaseStatus.OK, CaseStatus.OK_NEEDS_REVIEW, CaseStatus.NO_SPINE})
+
+
+@dataclass(frozen=True, slots=True)
+class StageOutcome:
+    """One stage for one case.
+
+    Attributes:
+        state: what became of it.
+        kind: of a failure: `PayersegError.kind`, "bug", "out_of_memory", "crashed", "timeout", "frozen".
+        message: for people: why it failed, is blocked or did not run; why there is no spine.
+        reasons: why it had to run, or remarks on why not.
+        seconds, peak_rss_mb: of the run that made the result.
+        needs_review: whether the stage asks for a person's eye.
+    """
+
+    state: StageState
+    kind: str = ""
+    message: str = ""
+    reasons: tuple[str, ...] = ()
+    seconds: float = 0.0
+    peak_rss_mb: float = 0.0
+    needs_review: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CaseSummary:
+    """One case at the end of a run.
+
+    Attributes:
+        case_id: its name.
+        status: of the closed set: ok, ok_needs_review, no_spine, failed_<stage>_<kind>, blocked, not_run.
+        message: one sentence for people; empty when ok.
+        image: the scan; None if it is not known.
+        stages: in pipeline order.
+        run_id: which run wrote this.
+    """
+
+    case_id: str
+    status: str
+    message: str
+    image: Path | None
+    stages: Mapping[str, StageOutcome]
+    run_id: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether the case needs no attention of the operator."""
+        return self.status in GOOD_STATUSES
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        data = asdict(self)
+        return data | {"image": None if self.image is None else str(self.image)}
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One run.
+
+    Attributes:
+        run_id: its name.
+        output: folder of results.
+        cases: sorted by case id; refused ones included.
+        exit_code: of the driver.
+        seconds: wall time.
+        notices: what people should know, one sentence each.
+        dry_run: whether nothing was run on purpose.
+    """
+
+    run_id: str
+    output: Path
+    cases: tuple[CaseSummary, ...]
+    exit_code: int
+    seconds: float = 0.0
+    notices: tuple[str, ...] = ()
+    dry_run: bool = False
+
+    def counts(self) -> dict[str, int]:
+        """Return how many cases ended with each status."""
+        statuses = [case.status for case in self.cases]
+        return {status: statuses.count(status) for status in sorted(set(statuses))}
+
+    def to_json(self) -> str:
+        """Return the machine-readable summary."""
+        data = {
+            "run_id": self.run_id,
+            "output": str(self.output),
+            "exit_code": int(self.exit_code),
+            "seconds": round(self.seconds, 3),
+            "dry_run": self.dry_run,
+            "counts": self.counts(),
+            "notices": list(self.notices),
+            "cases": [case.to_dict() for case in self.cases],
+        }
+        return json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+@dataclass(slots=True)
+class CaseRecord:
+    """What is known of a case while the run goes on.
+
+    Attributes:
+        case_id, image: as in `Case`.
+        stages: outcomes so far, in pipeline order.
+    """
+
+    case_id: str
+    image: Path | None
+    stages: dict[str, StageOutcome] = field(default_factory=dict)
+
+    def ends(self) -> StageOutcome | None:
+        """Return the outcome that keeps later stages from running, if there is one."""
+        for outcome in self.stages.values():
+            if outcome.state not in HAS_RESULT or outcome.state is StageState.NO_SPINE:
+                return outcome
+        return None
+
+    def summary(self, run_id: str) -> CaseSummary:
+        """Return the case's final word."""
+        status, message = self._final()
+        return CaseSummary(self.case_id, status, message, self.image, dict(self.stages), run_id)
+
+    def _final(self) -> tuple[str, str]:
+        for name, outcome in self.stages.items():
+            if outcome.state is StageState.FAILED:
+                return failed_status(name, outcome.kind), f"{name}: {outcome.message}"
+        for state in (StageState.NO_SPINE, StageState.NOT_RUN, StageState.BLOCKED):
+            for name, outcome in self.stages.items():
+                if outcome.state is state:
+                    return str(CaseStatus(state.value)), f"{name}: {outcome.message}"
+        review = [name for name, outcome in self.stages.items() if outcome.needs_review]
+        if review:
+            return str(
+                CaseStatus.OK_NEEDS_REVIEW
+            ), f"please look at the result of {', '.join(review)}"
+        return str(CaseStatus.OK), ""
+
+
+def failed_status(stage: str, kind: str) -> str:
+    """Return the status of a case that failed."""
+    return f"failed_{stage}_{kind}"
+
+
+def exit_code_of(cases: tuple[CaseSummary, ...]) -> ExitCode:
+    """Return the driver's exit code for a run that came to its end."""
+    return ExitCode.OK if all(case.good for case in cases) else ExitCode.SOME_FAILED

@@ -1,0 +1,176 @@
+"""Everything that can fail before the first process is started: fail before the long work."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from payerseg.config.model_card import CARD_FILE, WEIGHTS_FILE, ModelCard
+from payerseg.driver.child_env import chosen_variables
+from payerseg.driver.inputs import Discovery, Refusal, discover_cases, remembered_cases
+from payerseg.driver.settings import RunSettings, StagePlan, plan_stages
+from payerseg.errors import BundleError, UsageError
+from payerseg.results.case_folder import Case
+from payerseg.results.fingerprint import HashMemo, text_digest
+
+# Results and intermediates of a case are about as large as its scan, seldom more than this often.
+SPACE_PER_SCAN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What a run will do.
+
+    Attributes:
+        plans: of all stages of the pipeline.
+        cases: to be looked at.
+        refusals: cases that cannot begin.
+        notices: for people.
+        environment: variables that we set for every stage process.
+    """
+
+    plans: tuple[StagePlan, ...]
+    cases: tuple[Case, ...]
+    refusals: tuple[Refusal, ...]
+    notices: tuple[str, ...]
+    environment: dict[str, str]
+
+
+def check_before_start(settings: RunSettings, memo: HashMemo) -> Preflight:
+    """Check inputs, output, settings and weights.
+
+    Raises:
+        UsageError: inputs, output or options cannot be used.
+        ConfigError: a setting cannot be used.
+        BundleError: weights are missing, damaged, or another stage's.
+    """
+    stages = settings.stage_range()
+    environment = chosen_variables(settings.driver, os.environ)
+    _check_output(settings)
+    found = _find_cases(settings)
+    wanted = {case_id for case_id in _all_ids(found) if _in_shard(case_id, settings.shard)}
+    if settings.only_cases:
+        _check_known(settings.only_cases, _all_ids(found))
+        wanted &= set(settings.only_cases)
+    for index in stages:
+        spec = settings.pipeline[index]
+        if spec.weights:
+            check_weights(spec.name, spec.step, settings.weights.get(spec.name))
+    cases, refusals = [], [item for item in found.refusals if item.case_id in wanted]
+    for case in (case for case in found.cases if case.case_id in wanted):
+        refusal = _refuse_folder(case, settings.output)
+        (cases if refusal is None else refusals).append(refusal or case)
+    notices = [*found.notes, *_space_notice(cases, settings.output)]
+    plans = plan_stages(settings, memo)
+    return Preflight(plans, tuple(cases), tuple(refusals), tuple(notices), environment)
+
+
+def check_weights(stage: str, step: int, path: Path | None) -> None:
+    """Check that weights are there, whole, and of this stage.
+
+    A checkpoint of the authors (no bundle) is checked by the stage, which can read it.
+
+    Raises:
+        BundleError: they are not.
+    """
+    option = f"--model_step{step}"
+    if path is None:
+        msg = f"no weights for {stage}; give a bundle folder or a checkpoint with {option}"
+        raise BundleError(msg)
+    if not path.exists() and not any(path.parent.glob(f"{path.name}.*")):
+        msg = f"no weights at {path}; give a bundle folder or a checkpoint with {option}"
+        raise BundleError(msg)
+    if not (path / CARD_FILE).is_file():
+        return
+    card = ModelCard.read(path)
+    if card.stage != stage:
+        msg = f"the weights at {path} are for {card.stage}; {option} needs those of {stage}"
+        raise BundleError(msg)
+    weights = path / WEIGHTS_FILE
+    if not weights.is_file():
+        msg = f"{path} has a {CARD_FILE} but no {WEIGHTS_FILE}; get the bundle again"
+        raise BundleError(msg)
+    with weights.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if card.weights_sha256 and found != card.weights_sha256:
+        msg = (
+            f"{weights} has SHA-256 {found[:12]}…, its card says {card.weights_sha256[:12]}…; "
+            "the file is damaged or was exchanged; get the bundle again"
+        )
+        raise BundleError(msg)
+
+
+def _check_output(settings: RunSettings) -> None:
+    output = settings.output
+    if not output.is_absolute():
+        msg = f"output folder {output} is not absolute; resolve it before the run"
+        raise UsageError(msg)
+    nearest = next(path for path in (output, *output.parents) if path.exists())
+    if not nearest.is_dir():
+        msg = f"{nearest} is a file; expected a folder for the results"
+        raise UsageError(msg)
+    if not os.access(nearest, os.W_OK | os.X_OK) and not settings.dry_run:
+        msg = f"cannot write to {nearest}; choose another output folder or change its permissions"
+        raise UsageError(msg)
+
+
+def _find_cases(settings: RunSettings) -> Discovery:
+    if settings.inputs:
+        return discover_cases(settings.inputs)
+    cases = remembered_cases(settings.output)
+    if not cases:
+        msg = f"{settings.output} holds no results; name the scans or their folder"
+        raise UsageError(msg)
+    return Discovery(cases, (), ())
+
+
+def _all_ids(found: Discovery) -> set[str]:
+    return {item.case_id for item in (*found.cases, *found.refusals)}
+
+
+def _check_known(asked: Iterable[str], known: set[str]) -> None:
+    for case_id in asked:
+        if case_id in known:
+            continue
+        near = difflib.get_close_matches(case_id, sorted(known), n=1)
+        hint = (
+            f"did you mean {near[0]!r}?"
+            if near
+            else f"there are {len(known)} cases, e.g. {min(known)!r}"
+        )
+        msg = f"no case {case_id!r}; {hint}"
+        raise UsageError(msg)
+
+
+def _in_shard(case_id: str, shard: tuple[int, int] | None) -> bool:
+    """Tell by the name alone, so that every machine comes to the same parts, whatever else lies there."""
+    if shard is None:
+        return True
+    number, count = shard
+    if not 1 <= number <= count:
+        msg = f"--shard {number}/{count}: expected I/N with 1 <= I <= N"
+        raise UsageError(msg)
+    return int(text_digest(case_id), 16) % count == number - 1
+
+
+def _refuse_folder(case: Case, output: Path) -> Refusal | None:
+    place = output / case.case_id
+    if not place.exists() or place.is_dir():
+        return None
+    image = case.image or place
+    message = f"{place} is a file where the case's folder should be; move it away"
+    return Refusal(case.case_id, image, "usage", message)
+
+
+def _space_notice(cases: Iterable[Case], output: Path) -> list[str]:
+    sizes = [case.image.stat().st_size for case in cases if case.image and case.image.is_file()]
+    nearest = next(path for path in (output, *output.parents) if path.exists())
+    free, wanted = shutil.disk_usage(nearest).free, SPACE_PER_SCAN * sum(sizes)
+    if free >= wanted:
+        return []
+    return [f"{free / 1e9:.1f} GB free at {nearest}; the results may need {wanted / 1e9:.1f} GB"]

@@ -1,0 +1,340 @@
+"""The heart of the driver: for every stage decide, run, collect; nothing is dropped, nothing hidden."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from payerseg.driver.exports import write_exports
+from payerseg.driver.freshness import State, Verdict, decide, restores
+from payerseg.driver.lock import CaseLocks
+from payerseg.driver.messages import (
+    Listener,
+    Message,
+    Notice,
+    RunEnded,
+    RunStarted,
+    StageClock,
+    StageDecided,
+)
+from payerseg.driver.outcome import (
+    CaseRecord,
+    CaseSummary,
+    RunSummary,
+    StageOutcome,
+    StageState,
+    exit_code_of,
+)
+from payerseg.driver.preflight import Preflight, check_before_start
+from payerseg.driver.prune import prune_case
+from payerseg.driver.run_folder import RunFolder, new_run_id
+from payerseg.driver.settings import RunSettings, StagePlan
+from payerseg.driver.stage_run import StageRun, outcome_of
+from payerseg.errors import ArtifactError, PayersegError
+from payerseg.results.case_folder import Case
+from payerseg.results.manifest import StageManifest, write_json
+from payerseg.results.stage_folder import clear_result
+from payerseg.stagekit.protocol import ExitCode
+
+BLOCKING = {
+    StageState.FAILED: "failed",
+    StageState.BLOCKED: "is blocked",
+    StageState.NOT_RUN: "has not run",
+}
+
+
+def run_pipeline(settings: RunSettings, listener: Listener | None = None) -> RunSummary:
+    """Do a run.
+
+    Args:
+        settings: what to do.
+        listener: is told everything as it happens.
+
+    Returns:
+        Every case's status and the exit code; also after an interrupt (130).
+
+    Raises:
+        UsageError, ConfigError, BundleError: something cannot work; nothing was started.
+        OutOfResources: the output folder cannot be written to.
+    """
+    memo = settings.open_memo()
+    preflight = check_before_start(settings, memo)
+    run = PipelineRun(settings, preflight, listener or _nobody)
+    locks = CaseLocks(settings.house_folder, run.run_id)
+    try:
+        if not settings.dry_run:
+            run.tell_all(locks.acquire(case.case_id for case in preflight.cases))
+        summary = run.run()
+    finally:
+        if not settings.dry_run:
+            locks.release()
+    return summary
+
+
+class PipelineRun:
+    """One run over a set of cases.
+
+    Attributes:
+        run_id: its name.
+    """
+
+    def __init__(self, settings: RunSettings, preflight: Preflight, listener: Listener) -> None:
+        """Take what the preflight found."""
+        self.run_id = new_run_id()
+        self._settings = settings
+        self._preflight = preflight
+        self._listener = listener
+        self._memo = settings.open_memo()
+        self._folder = RunFolder(settings.house_folder, self.run_id)
+        self._cases = {case.case_id: case for case in preflight.cases}
+        self._records = {
+            case.case_id: CaseRecord(case.case_id, case.image) for case in preflight.cases
+        }
+        self._restores: dict[str, Mapping[str, tuple[str, ...]]] = {}
+        self._notices: list[str] = []
+        self._exit_code: ExitCode | None = None
+        self._began = time.monotonic()
+
+    def run(self) -> RunSummary:
+        """Run all stages and write everything down."""
+        self._begin()
+        try:
+            self._run_stages()
+        except KeyboardInterrupt:
+            self._exit_code = ExitCode.CANCELLED
+            self._leave_open("the run was interrupted")
+        return self._end()
+
+    def tell_all(self, notices: tuple[str, ...]) -> None:
+        """Pass on remarks of others."""
+        for text in notices:
+            self._tell(Notice(text))
+
+    def _begin(self) -> None:
+        stages = tuple(self._settings.pipeline[i].name for i in self._settings.stage_range())
+        for refusal in self._preflight.refusals:
+            outcome = StageOutcome(StageState.FAILED, refusal.kind, refusal.message)
+            record = CaseRecord(refusal.case_id, refusal.image)
+            record.stages[self._settings.pipeline[0].name] = outcome
+            self._records[refusal.case_id] = record
+        if not self._settings.dry_run:
+            self._folder.open(self._settings, self._preflight.environment)
+            for case_id, record in self._records.items():
+                unfinished = CaseSummary(
+                    case_id, "not_run", "the run has not ended", record.image, {}, self.run_id
+                )
+                self._write_status(unfinished)
+        folder = None if self._settings.dry_run else self._folder.root
+        self._tell(RunStarted(self.run_id, folder, len(self._records), stages))
+        self.tell_all(self._preflight.notices)
+
+    def _run_stages(self) -> None:
+        stages = self._settings.stage_range()
+        for case_id, case in self._cases.items():
+            self._restores[case_id] = self._find_restores(case, stages)
+        for index in range(stages.stop):
+            if self._exit_code is ExitCode.REJECTED:
+                self._leave_open("the run stopped, as a stage refused its settings or weights")
+                return
+            self._run_stage(index)
+
+    def _find_restores(self, case: Case, stages: range) -> Mapping[str, tuple[str, ...]]:
+        """Find what was pruned and is needed again: everything that may run must find its inputs."""
+        plans, folder = self._preflight.plans, self._settings.case_folder(case.case_id)
+        first = next(
+            (
+                i
+                for i in stages
+                if self._settings.force or decide(case, folder, plans[i], self._memo).stale
+            ),
+            None,
+        )
+        if first is None:
+            return {}
+        return restores(folder, plans[: stages.stop], plans[first : stages.stop])
+
+    def _run_stage(self, index: int) -> None:
+        plan = self._preflight.plans[index]
+        verdicts: dict[str, Verdict] = {}
+        for case_id, case in self._cases.items():
+            if self._passes_by(self._records[case_id], plan):
+                continue
+            verdicts[case_id] = self._judge(
+                case, plan, in_range=index in self._settings.stage_range()
+            )
+        n_blocked = len(self._cases) - len(verdicts)
+        self._tell(StageDecided(plan.spec.name, verdicts, n_blocked))
+        for case_id, verdict in verdicts.items():
+            if not verdict.stale:
+                self._records[case_id].stages[plan.spec.name] = self._kept(case_id, plan, verdict)
+        stale = {case_id: verdict for case_id, verdict in verdicts.items() if verdict.stale}
+        if self._settings.dry_run:
+            self._note_plans(plan, stale)
+        elif stale:
+            self._run_processes(index, stale)
+
+    def _passes_by(self, record: CaseRecord, plan: StagePlan) -> bool:
+        """Give a case its outcome if it ended at an earlier stage; tell whether it did."""
+        end = record.ends()
+        if end is None:
+            return False
+        stage = next(name for name, outcome in record.stages.items() if outcome is end)
+        if end.state is StageState.NO_SPINE:
+            outcome = StageOutcome(StageState.NO_SPINE, message=end.message)
+        elif end.state is StageState.NOT_RUN and self._settings.dry_run:
+            return False
+        else:
+            outcome = StageOutcome(StageState.BLOCKED, message=f"{stage} {BLOCKING[end.state]}")
+        record.stages[plan.spec.name] = outcome
+        return True
+
+    def _judge(self, case: Case, plan: StagePlan, *, in_range: bool) -> Verdict:
+        """Decide about a case, with everything that this run adds to the plain verdict."""
+        folder = self._settings.case_folder(case.case_id)
+        verdict = decide(case, folder, plan, self._memo)
+        restore = self._restores[case.case_id].get(plan.spec.name, ())
+        if not in_range and verdict.stale and verdict.whole and not restore:
+            self._tell(
+                Notice(
+                    f"{case.case_id} · {plan.spec.name} · used as it is, though stale: "
+                    + "; ".join(verdict.reasons)
+                )
+            )
+            return replace(verdict, state=State.FRESH)
+        forced = ("forced",) if self._settings.force and in_range and not verdict.stale else ()
+        if restore or forced:
+            return replace(
+                verdict, state=State.STALE, reasons=(*forced, *restore, *verdict.reasons)
+            )
+        return verdict
+
+    def _kept(self, case_id: str, plan: StagePlan, verdict: Verdict) -> StageOutcome:
+        """Return the outcome of a result that is still true."""
+        path = self._settings.case_folder(case_id).manifest_path(plan.spec.folder)
+        manifest = StageManifest.read(path)
+        if manifest is None:
+            msg = f"{path} has just gone; is another program changing the results?"
+            raise ArtifactError(msg)
+        state = StageState.EDITED if verdict.state is State.EDITED else StageState.FRESH
+        return replace(outcome_of(manifest, state), reasons=verdict.reasons)
+
+    def _note_plans(self, plan: StagePlan, stale: Mapping[str, Verdict]) -> None:
+        for case_id, verdict in stale.items():
+            outcome = StageOutcome(StageState.NOT_RUN, message="would run", reasons=verdict.reasons)
+            self._records[case_id].stages[plan.spec.name] = outcome
+
+    def _run_processes(self, index: int, stale: Mapping[str, Verdict]) -> None:
+        plan, stages = self._preflight.plans[index], self._settings.stage_range()
+        runnable = self._runnable(index, stale)
+        stage = StageRun(plan, self._settings, self._folder, self._tell)
+        clock = StageClock(plan.spec.name, index - stages.start + 1, len(stages), len(runnable))
+        reasons = {case_id: verdict.reasons for case_id, verdict in stale.items()}
+        try:
+            if runnable:
+                end = stage.run(runnable, reasons, clock)
+                if end.rejected:
+                    self._exit_code = ExitCode.REJECTED
+                elif end.bug:
+                    self._exit_code = ExitCode.BUG
+        finally:
+            self._take_outcomes(index, stage.outcomes)
+
+    def _runnable(self, index: int, stale: Mapping[str, Verdict]) -> list[Case]:
+        """Return the cases to run; before --from-stage only what was pruned is made again."""
+        plan, runnable = self._preflight.plans[index], []
+        for case_id in stale:
+            in_range = index in self._settings.stage_range()
+            if in_range or plan.spec.name in self._restores[case_id]:
+                runnable.append(self._cases[case_id])
+                continue
+            message = "it has no whole result, and the run begins with a later stage"
+            outcome = StageOutcome(
+                StageState.BLOCKED, message=message, reasons=stale[case_id].reasons
+            )
+            self._records[case_id].stages[plan.spec.name] = outcome
+        return runnable
+
+    def _take_outcomes(self, index: int, outcomes: Mapping[str, StageOutcome]) -> None:
+        plan = self._preflight.plans[index]
+        for case_id, outcome in outcomes.items():
+            record = self._records[case_id]
+            record.stages[plan.spec.name] = outcome
+            if outcome.state is StageState.FAILED:
+                self._write_status(record.summary(self.run_id))
+            if outcome.state is StageState.NO_SPINE:
+                self._retire_later(case_id, index)
+
+    def _retire_later(self, case_id: str, index: int) -> None:
+        """Take later results away: they belong to a spine that is no longer found."""
+        for plan in self._preflight.plans[index + 1 :]:
+            folder = self._settings.case_folder(case_id)
+            if folder.manifest_path(plan.spec.folder).exists():
+                clear_result(folder, plan.spec.folder, plan.spec.writes)
+
+    def _leave_open(self, message: str) -> None:
+        """Give every case without an outcome one that says so."""
+        for index in range(self._settings.stage_range().stop):
+            plan = self._preflight.plans[index]
+            for case_id in self._cases:
+                record = self._records[case_id]
+                if plan.spec.name in record.stages or self._passes_by(record, plan):
+                    continue
+                record.stages[plan.spec.name] = StageOutcome(StageState.NOT_RUN, message=message)
+
+    def _end(self) -> RunSummary:
+        cases = tuple(record.summary(self.run_id) for _, record in sorted(self._records.items()))
+        exit_code = exit_code_of(cases) if self._exit_code is None else self._exit_code
+        if self._settings.dry_run:
+            exit_code = ExitCode.OK if self._exit_code is None else self._exit_code
+        else:
+            self._write_down(cases)
+        seconds = time.monotonic() - self._began
+        summary = RunSummary(
+            self.run_id,
+            self._settings.output,
+            cases,
+            exit_code,
+            seconds,
+            tuple(self._notices),
+            self._settings.dry_run,
+        )
+        if not self._settings.dry_run:
+            self._try(lambda: self._folder.close(summary.to_json()), "the summary")
+        self._listener(RunEnded(summary))
+        return summary
+
+    def _write_down(self, cases: tuple[CaseSummary, ...]) -> None:
+        """Prune, and write everything that is derived."""
+        for case in cases:
+            if case.good:
+                self._prune(case.case_id)
+            self._write_status(case)
+        self._try(self._memo.save, "the hash memo")
+        self._try(lambda: write_exports(self._settings), "the exports")
+
+    def _prune(self, case_id: str) -> None:
+        folder, keep = self._settings.case_folder(case_id), self._settings.driver.keep
+        self._try(lambda: prune_case(folder, self._settings.pipeline, keep), "pruning")
+
+    def _write_status(self, case: CaseSummary) -> None:
+        path = self._settings.case_folder(case.case_id).status_path
+        if path.parent.exists() and not path.parent.is_dir():
+            return  # refused for that very reason
+        self._try(lambda: write_json(path, case.to_dict()), f"the status of {case.case_id!r}")
+
+    def _try(self, write: Callable[[], object], what: str) -> None:
+        """Write something derived; where that fails, the results stay true and people are told."""
+        try:
+            write()
+        except (OSError, PayersegError) as error:
+            self._tell(Notice(f"could not write {what}: {error}"))
+
+    def _tell(self, message: Message) -> None:
+        if isinstance(message, Notice):
+            self._notices.append(message.text)
+        self._listener(message)
+
+
+def _nobody(message: Message) -> None:
+    """Drop a message."""

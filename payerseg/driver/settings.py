@@ -1,0 +1,120 @@
+"""What a run is asked to do, and what that means for each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from payerseg.config.load import section_to_dict
+from payerseg.config.schema import DriverConfig, RunConfig
+from payerseg.errors import UsageError
+from payerseg.results.case_folder import CaseFolder
+from payerseg.results.fingerprint import HashMemo, weights_digest
+from payerseg.stagekit.catalog import PIPELINE, StageSpec
+
+HOUSE_FOLDER = ".payerseg"
+MEMO_FILE = "hashes.json"
+
+Export = Literal["flat"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """One run, as asked for.
+
+    Attributes:
+        output: folder of case folders.
+        inputs: scans or folders of scans; none = the cases already in `output`.
+        config: all choices; those of the driver included.
+        weights: stage name to bundle folder or checkpoint prefix.
+        from_stage, to_stage: names of the first and last stage to run; None = the pipeline's ends.
+        force: run even what is fresh.
+        only_cases: case ids; none = all.
+        shard: (i, n) does the i-th of n parts, 1 <= i <= n; parts never overlap.
+        dry_run: decide and tell, run nothing.
+        exports: additional layouts to write at the end.
+        pipeline: the stages, in order.
+    """
+
+    output: Path
+    inputs: tuple[Path, ...] = ()
+    config: RunConfig = field(default_factory=RunConfig)
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    from_stage: str | None = None
+    to_stage: str | None = None
+    force: bool = False
+    only_cases: tuple[str, ...] = ()
+    shard: tuple[int, int] | None = None
+    dry_run: bool = False
+    exports: tuple[Export, ...] = ()
+    pipeline: tuple[StageSpec, ...] = PIPELINE
+
+    @property
+    def driver(self) -> DriverConfig:
+        """The driver's own choices."""
+        return self.config.driver
+
+    @property
+    def house_folder(self) -> Path:
+        """Where the driver keeps its own files."""
+        return self.output / HOUSE_FOLDER
+
+    def case_folder(self, case_id: str) -> CaseFolder:
+        """Return where a case lies."""
+        return CaseFolder(self.output / case_id, case_id)
+
+    def open_memo(self) -> HashMemo:
+        """Open the hash memo of the output folder."""
+        return HashMemo(self.house_folder / MEMO_FILE)
+
+    def stage_range(self) -> range:
+        """Return the indices of the stages to run.
+
+        Raises:
+            UsageError: an unknown stage, or the last before the first.
+        """
+        names = [spec.name for spec in self.pipeline]
+        for name in (self.from_stage, self.to_stage):
+            if name is not None and name not in names:
+                msg = f"no stage {name!r}; stages are {', '.join(names)}"
+                raise UsageError(msg)
+        first = names.index(self.from_stage) if self.from_stage else 0
+        last = names.index(self.to_stage) if self.to_stage else len(names) - 1
+        if last < first:
+            msg = f"--to-stage {self.to_stage} comes before --from-stage {self.from_stage}"
+            raise UsageError(msg)
+        return range(first, last + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """A stage with everything its key needs.
+
+    Attributes:
+        spec: which stage.
+        config: its settings as plain JSON.
+        weights: path; None for a stage without.
+        fingerprint: of the weights; None without weights, or where they are not at hand (`status` of
+            results that came from another machine).
+        seed: for everything random.
+    """
+
+    spec: StageSpec
+    config: Mapping[str, Any]
+    weights: Path | None = None
+    fingerprint: str | None = None
+    seed: int = 0
+
+
+def plan_stages(settings: RunSettings, memo: HashMemo) -> tuple[StagePlan, ...]:
+    """Return the plan of every stage of the pipeline; absent weights are the preflight's business."""
+    plans = []
+    for spec in settings.pipeline:
+        config = section_to_dict(getattr(settings.config, spec.section))
+        path = settings.weights.get(spec.name) if spec.weights else None
+        at_hand = path is not None and (path.exists() or any(path.parent.glob(f"{path.name}.*")))
+        fingerprint = weights_digest(path, memo) if path is not None and at_hand else None
+        plans.append(StagePlan(spec, config, path, fingerprint, settings.driver.seed))
+    return tuple(plans)

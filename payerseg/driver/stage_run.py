@@ -1,0 +1,262 @@
+"""One stage for many cases: request, process, outcomes; a crash costs one case, the others go on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from payerseg.driver.child_env import child_environment, house_folder
+from payerseg.driver.messages import CaseEnded, CaseTold, Listener, Notice, StageClock
+from payerseg.driver.outcome import StageOutcome, StageState
+from payerseg.driver.run_folder import EventLog, RequestFiles, RunFolder
+from payerseg.driver.settings import RunSettings, StagePlan
+from payerseg.driver.supervisor import Child, ChildEnd, Command, EndedBy, Event, Timers
+from payerseg.errors import ArtifactError
+from payerseg.results.case_folder import Case
+from payerseg.results.manifest import StageManifest
+from payerseg.stagekit.failures import BUG_KIND, OUT_OF_MEMORY_KIND
+from payerseg.stagekit.protocol import CaseRequest, EventName, StageRequest, WeightsRequest
+
+CRASH_KINDS = {EndedBy.STARTUP: "timeout", EndedBy.SILENCE: "frozen", EndedBy.CASE: "timeout"}
+CRASHED_KIND = "crashed"
+REVIEW_NOTE = "needs_review"
+
+
+@dataclass(frozen=True, slots=True)
+class StageEnd:
+    """What a stage came to.
+
+    Attributes:
+        outcomes: of every case asked for.
+        rejected: the stage refused its settings or weights: the run must stop.
+        bug: the stage failed outside a case for an unforeseen reason.
+    """
+
+    outcomes: Mapping[str, StageOutcome]
+    rejected: bool = False
+    bug: bool = False
+
+
+class StageRun:
+    """Does one stage for the cases that need it."""
+
+    def __init__(
+        self, plan: StagePlan, settings: RunSettings, folder: RunFolder, listener: Listener
+    ) -> None:
+        """Prepare; nothing runs yet."""
+        self._plan = plan
+        self._settings = settings
+        self._folder = folder
+        self._listener = listener
+        self._reasons: Mapping[str, tuple[str, ...]] = {}
+        self._outcomes: dict[str, StageOutcome] = {}
+        self._clock = StageClock(plan.spec.name, 1, 1, 0)
+
+    def run(
+        self, cases: Sequence[Case], reasons: Mapping[str, tuple[str, ...]], clock: StageClock
+    ) -> StageEnd:
+        """Run until every case has an outcome.
+
+        Args:
+            cases: in the order to be done.
+            reasons: case id to why it has to run.
+            clock: counts them.
+
+        Raises:
+            OutOfResources: no request can be written.
+            KeyboardInterrupt: a person ended it; `outcomes` holds what was done.
+        """
+        self._reasons, self._clock = reasons, clock
+        waiting = list(cases)
+        for number in range(self._settings.driver.max_restarts + 1):
+            files, end = self._run_process(number, waiting)
+            self._settle_in_flight(end, files)
+            began = len(waiting)
+            waiting = [case for case in waiting if case.case_id not in self._outcomes]
+            if not waiting:
+                self._tell_oddities(end, files)
+                return StageEnd(self._outcomes)
+            if len(waiting) == began:
+                return self._fail_before_first_case(waiting, end, files)
+        self._give_up(waiting)
+        return StageEnd(self._outcomes)
+
+    @property
+    def outcomes(self) -> Mapping[str, StageOutcome]:
+        """What was done so far."""
+        return self._outcomes
+
+    def _run_process(self, number: int, cases: Sequence[Case]) -> tuple[RequestFiles, ChildEnd]:
+        driver = self._settings.driver
+        files = self._folder.write_request(self._plan, number, self._request(cases))
+        environment = child_environment(driver, os.environ)
+        command = Command(
+            self._plan.spec.module, files.request, house_folder(), environment, files.log
+        )
+        timers = Timers(
+            driver.startup_s, driver.silence_s, self._case_limits(cases), driver.grace_s
+        )
+        log = EventLog(files.events)
+        try:
+            end = Child(command, timers, lambda event: self._hear(event, log)).run()
+        finally:
+            log.close()
+        if log.trouble:
+            self._listener(Notice(log.trouble))
+        return files, end
+
+    def _request(self, cases: Sequence[Case]) -> StageRequest:
+        plan, settings = self._plan, self._settings
+        weights = None
+        if plan.weights is not None and plan.fingerprint is not None:
+            weights = WeightsRequest(plan.weights.absolute(), plan.fingerprint)
+        return StageRequest(
+            run_id=self._folder.run_id,
+            stage=plan.spec.name,
+            stage_version=plan.spec.version,
+            cases=tuple(
+                CaseRequest(
+                    case.case_id,
+                    settings.case_folder(case.case_id).root,
+                    case.image if plan.spec.reads_scan else None,
+                )
+                for case in cases
+            ),
+            config=plan.config,
+            weights=weights,
+            seed=plan.seed,
+            heartbeat_s=settings.driver.heartbeat_s,
+        )
+
+    def _case_limits(self, cases: Sequence[Case]) -> Callable[[str | None], float]:
+        """Return the time limit of each case, s: longer for larger scans.
+
+        The file's size stands for the number of voxels: a compressed CT has about a byte a voxel, an
+        uncompressed one two, so the limit is at worst generous.
+        """
+        driver = self._settings.driver
+        sizes = {
+            case.case_id: case.image.stat().st_size
+            for case in cases
+            if case.image is not None and case.image.is_file()
+        }
+        full = driver.case_megavoxels * 1e6
+
+        def limit_s(case_id: str | None) -> float:
+            return driver.case_s * max(1.0, sizes.get(case_id or "", 0) / full)
+
+        return limit_s
+
+    def _hear(self, event: Event, log: EventLog) -> None:
+        log.write(event)
+        case_id = str(event.get("case_id", ""))
+        match event["event"]:
+            case EventName.HEARTBEAT:
+                self._clock.hear(event)
+            case EventName.CASE_DONE:
+                self._settle(case_id, self._outcome_on_disk(case_id))
+            case EventName.CASE_FAILED:
+                self._settle(case_id, _failed(event))
+            case _:
+                pass
+        self._listener(CaseTold(event, self._clock.now()))
+
+    def _settle(self, case_id: str, outcome: StageOutcome) -> None:
+        reasons = self._reasons.get(case_id, ())
+        outcome = StageOutcome(
+            outcome.state,
+            outcome.kind,
+            outcome.message,
+            reasons,
+            outcome.seconds,
+            outcome.peak_rss_mb,
+            outcome.needs_review,
+        )
+        self._outcomes[case_id] = outcome
+        self._clock.case_ended()
+        self._listener(CaseEnded(case_id, self._plan.spec.name, outcome, self._clock.now()))
+
+    def _outcome_on_disk(self, case_id: str) -> StageOutcome:
+        """Believe the manifest, not the event."""
+        path = self._settings.case_folder(case_id).manifest_path(self._plan.spec.folder)
+        try:
+            manifest = StageManifest.read(path)
+        except ArtifactError as error:
+            return StageOutcome(StageState.FAILED, error.kind, str(error))
+        if manifest is None:
+            message = f"the stage said done, but there is no {path}"
+            return StageOutcome(StageState.FAILED, "protocol", message)
+        return outcome_of(manifest, StageState.DONE)
+
+    def _settle_in_flight(self, end: ChildEnd, files: RequestFiles) -> None:
+        """Blame the case that was being worked on, unless its manifest was already in place."""
+        case_id = end.in_flight
+        if case_id is None or case_id in self._outcomes:
+            return
+        on_disk = self._outcome_on_disk(case_id)
+        if on_disk.state is not StageState.FAILED:
+            self._settle(case_id, on_disk)
+            return
+        kind = CRASH_KINDS[end.timer] if end.timer else CRASHED_KIND
+        message = f"the process {end.describe()}; its log is {files.log}"
+        self._settle(case_id, StageOutcome(StageState.FAILED, kind, message))
+
+    def _fail_before_first_case(
+        self, waiting: Sequence[Case], end: ChildEnd, files: RequestFiles
+    ) -> StageEnd:
+        """Fail all cases: the process did not come to a first one, and would not the next time either."""
+        if end.rejected is not None:
+            kind = str(end.rejected.get("kind", "protocol"))
+            message = (
+                str(end.rejected.get("message", "")) or "the stage refused, and did not say why"
+            )
+        else:
+            kind = CRASH_KINDS[end.timer] if end.timer else CRASHED_KIND
+            message = f"before its first case the process {end.describe()}; its log is {files.log}"
+        for case in waiting:
+            self._settle(case.case_id, StageOutcome(StageState.FAILED, kind, message))
+        foreseen = end.rejected is not None and kind not in (BUG_KIND, OUT_OF_MEMORY_KIND)
+        return StageEnd(self._outcomes, rejected=foreseen, bug=kind == BUG_KIND)
+
+    def _give_up(self, waiting: Sequence[Case]) -> None:
+        restarts = self._settings.driver.max_restarts
+        message = (
+            f"{self._plan.spec.name} was restarted {restarts} times after crashes and ended again; "
+            "run the same command again to go on with this case"
+        )
+        for case in waiting:
+            self._settle(case.case_id, StageOutcome(StageState.NOT_RUN, message=message))
+
+    def _tell_oddities(self, end: ChildEnd, files: RequestFiles) -> None:
+        """Tell what went wrong although every case has its outcome."""
+        name = self._plan.spec.name
+        if not end.finished and end.in_flight is None:
+            self._listener(
+                Notice(f"{name}: all cases are settled, but the process {end.describe()}")
+            )
+        if end.bad_lines:
+            text = f"{name}: {end.bad_lines} line(s) on its output were no events; see {files.log}"
+            self._listener(Notice(text))
+
+
+def outcome_of(manifest: StageManifest, state: StageState) -> StageOutcome:
+    """Return the outcome that a manifest stands for.
+
+    Args:
+        manifest: of a complete result.
+        state: what to call it if the case goes on.
+    """
+    return StageOutcome(
+        state if manifest.status == "done" else StageState.NO_SPINE,
+        message=manifest.message,
+        seconds=manifest.seconds,
+        peak_rss_mb=manifest.peak_rss_mb,
+        needs_review=bool(manifest.notes.get(REVIEW_NOTE)),
+    )
+
+
+def _failed(event: Mapping[str, Any]) -> StageOutcome:
+    kind, message = str(event.get("kind", BUG_KIND)), str(event.get("message", ""))
+    return StageOutcome(StageState.FAILED, kind, message)

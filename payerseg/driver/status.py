@@ -1,0 +1,113 @@
+"""What is fresh, what is stale and why: told without running anything."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from payerseg.config.load import load_config
+from payerseg.driver.freshness import State, Verdict, decide
+from payerseg.driver.inputs import remembered_cases
+from payerseg.driver.run_folder import CONFIG_FILE, last_run, read_weights
+from payerseg.driver.settings import HOUSE_FOLDER, RunSettings, plan_stages
+from payerseg.errors import UsageError
+from payerseg.stagekit.catalog import PIPELINE, StageSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CaseReport:
+    """What is known about a case.
+
+    Attributes:
+        case_id: its name.
+        status: how the last run that touched it ended for it; "" if that is not recorded.
+        message: that run's sentence about it.
+        image: the scan, if known.
+        verdicts: stage name to verdict on what lies on disk now. A stage after a stale one says so:
+            it may yet turn out fresh, if the earlier one comes to the same result.
+    """
+
+    case_id: str
+    status: str
+    message: str
+    image: Path | None
+    verdicts: dict[str, Verdict]
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing would run."""
+        return not any(verdict.stale for verdict in self.verdicts.values())
+
+
+def decide_all(output: Path, settings: RunSettings | None = None) -> tuple[CaseReport, ...]:
+    """Judge every case of an output folder.
+
+    Args:
+        output: of earlier runs.
+        settings: what a run would be asked now; None = what the last one was asked.
+
+    Raises:
+        UsageError: there is nothing of the kind.
+    """
+    if settings is None:
+        settings = remembered_settings(output)
+    memo = settings.open_memo()
+    plans = plan_stages(settings, memo)
+    reports = []
+    for case in remembered_cases(output):
+        folder = settings.case_folder(case.case_id)
+        verdicts = {plan.spec.name: decide(case, folder, plan, memo) for plan in plans}
+        recorded = _read_json(folder.status_path)
+        reports.append(
+            CaseReport(
+                case.case_id,
+                str(recorded.get("status", "")),
+                str(recorded.get("message", "")),
+                case.image,
+                _chained(verdicts),
+            )
+        )
+    memo.save()
+    return tuple(reports)
+
+
+def remembered_settings(output: Path, pipeline: tuple[StageSpec, ...] = PIPELINE) -> RunSettings:
+    """Return the settings and weights of the last run in an output folder, without its inputs.
+
+    Raises:
+        UsageError: no run has left any.
+    """
+    run = last_run(output / HOUSE_FOLDER)
+    if run is None:
+        msg = f"{output} holds no record of a run; expected the output folder of `payerseg run`"
+        raise UsageError(msg)
+    config = load_config(file=run / CONFIG_FILE)
+    return RunSettings(output, config=config, weights=read_weights(run), pipeline=pipeline)
+
+
+def _chained(verdicts: dict[str, Verdict]) -> dict[str, Verdict]:
+    """Say of stages after a stale one, or after the end of a case, what they depend on."""
+    chained: dict[str, Verdict] = {}
+    stale_before, ended = "", False
+    for name, found in verdicts.items():
+        verdict = found
+        if ended:
+            chained[name] = Verdict(State.FRESH, ("not needed: the case has no spine",), "no_spine")
+            continue
+        if stale_before and not verdict.stale:
+            remark = f"unless {stale_before}, which is stale, comes to another result"
+            verdict = replace(verdict, reasons=(*verdict.reasons, remark))
+        chained[name] = verdict
+        stale_before = stale_before or (name if verdict.stale else "")
+        ended = verdict.status == "no_spine" and not verdict.stale
+    return chained
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
