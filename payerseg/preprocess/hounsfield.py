@@ -24,6 +24,9 @@ _MAX_LABELS = 64
 _MAX_LABEL = 300
 _NO_NEGATIVES = -20.0
 _MIN_SOFT = 0.02
+_AIR_LIMIT_HU = -850.0
+_MOSTLY_AIR = 0.5
+"""An empty scanner is a CT too; that it holds no spine is for the network to say."""
 _MAX_P99 = 4000.0
 _OFFSETS = (1024.0, 8192.0, 32768.0)
 _STRICT_SOFT = 0.55
@@ -135,7 +138,8 @@ def _is_body(values: np.ndarray) -> bool:
 
 def _refuse_strange_mixture(values: np.ndarray, name: str) -> None:
     soft = np.count_nonzero(np.abs(values) <= 250) / len(values)
-    if soft < _MIN_SOFT:
+    air = np.count_nonzero(values < _AIR_LIMIT_HU) / len(values)
+    if soft < _MIN_SOFT and air < _MOSTLY_AIR:
         _refuse(name, f"has only {100 * soft:.1f} % of its voxels within 250 of water")
     p99 = float(np.percentile(values, 99))
     if p99 > _MAX_P99:

@@ -42,7 +42,9 @@ def test_labels_lie_exactly_on_the_input(tmp_path, any_grid, ending):
     np.testing.assert_array_equal(back.array, labels_on(stored).array)
     assert back.grid.same_space_as(stored.grid, FLOAT32_MM)
     if ending.startswith(".nii"):
-        np.testing.assert_array_equal(nib.load(tmp_path / "seg.nii.gz").affine, nib.load(path).affine)
+        np.testing.assert_array_equal(
+            nib.load(tmp_path / "seg.nii.gz").affine, nib.load(path).affine
+        )
         assert back.grid == stored.grid
 
 

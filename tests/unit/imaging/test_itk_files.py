@@ -30,7 +30,9 @@ def test_round_trip_on_any_grid(tmp_path, any_grid, ending):
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.float32, np.float64])
 def test_types_stay(tmp_path, kind):
-    volume = Volume(np.abs(on(Grid((4, 4, 4), (1, 1, 1))).array // 16).astype(kind), Grid((7, 6, 5), (1, 1, 1)))
+    volume = Volume(
+        np.abs(on(Grid((4, 4, 4), (1, 1, 1))).array // 16).astype(kind), Grid((7, 6, 5), (1, 1, 1))
+    )
     write_volume(volume, tmp_path / "a.mha")
     assert read_volume(tmp_path / "a.mha").array.dtype == kind
 

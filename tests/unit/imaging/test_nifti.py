@@ -175,7 +175,9 @@ def test_one_volume_stored_as_4d(tmp_path):
     assert read_nifti(tmp_path / "a.nii.gz").grid.shape == (8, 10, 12)
 
 
-@pytest.mark.parametrize("shape", [(12, 10), (12, 10, 1), (12, 1, 10), (12, 10, 8, 2), (6, 6, 6, 1, 3)])
+@pytest.mark.parametrize(
+    "shape", [(12, 10), (12, 10, 1), (12, 1, 10), (12, 10, 8, 2), (6, 6, 6, 1, 3)]
+)
 def test_not_three_dimensional(tmp_path, shape):
     nib.save(nib.Nifti1Image(np.zeros(shape, np.int16), np.eye(4)), tmp_path / "a.nii")
     with pytest.raises(NotAThreeDimensionalScan):
@@ -228,7 +230,10 @@ def test_a_header_that_promises_the_moon_takes_no_memory(tmp_path):
     header.set_data_shape((1500, 1500, 1500))
     header.set_data_dtype(np.float64)
     header["vox_offset"], header["magic"] = 352, b"n+1"
-    for name, content in (("a.nii", header.binaryblock), ("a.nii.gz", gzip.compress(header.binaryblock))):
+    for name, content in (
+        ("a.nii", header.binaryblock),
+        ("a.nii.gz", gzip.compress(header.binaryblock)),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UnreadableScan, match="promises"):
             read_nifti(tmp_path / name)

@@ -9,7 +9,9 @@ from payerseg.domain.grid import Grid
 from payerseg.domain.volume import Volume
 from payerseg.imaging.orient import Orientation, axis_codes, closest_orientation, to_canonical
 
-ORDERS = [Orientation(p, f) for p in permutations(range(3)) for f in product([False, True], repeat=3)]
+ORDERS = [
+    Orientation(p, f) for p in permutations(range(3)) for f in product([False, True], repeat=3)
+]
 CORNER_MM = 1e-9
 
 
@@ -74,7 +76,9 @@ def test_channels_stay_last():
 
 def test_a_view_is_not_a_copy():
     scan = numbered(Grid((4, 5, 6), (1.0, 1.0, 1.0)))
-    assert np.shares_memory(Orientation((1, 0, 2), (True, False, True)).apply(scan).array, scan.array)
+    assert np.shares_memory(
+        Orientation((1, 0, 2), (True, False, True)).apply(scan).array, scan.array
+    )
 
 
 @pytest.mark.parametrize(
