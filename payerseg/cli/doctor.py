@@ -25,7 +25,17 @@ from payerseg.driver.settings import RunSettings
 from payerseg.errors import PayersegError
 from payerseg.stagekit.catalog import PIPELINE
 
-LIBRARIES = ("numpy", "scipy", "SimpleITK", "nibabel", "isal", "networkx", "pandas", "keras", "click")
+LIBRARIES = (
+    "numpy",
+    "scipy",
+    "SimpleITK",
+    "nibabel",
+    "isal",
+    "networkx",
+    "pandas",
+    "keras",
+    "click",
+)
 ENGINES = ("tensorflow", "torch", "jax")
 EXTRAS = ("pydicom", "highdicom", "trimesh", "scikit-image")
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
@@ -100,7 +110,9 @@ def _describe_self_test(summary: RunSummary) -> Iterator[str]:
 def _versions() -> Iterator[str]:
     found = {name: _version(name) for name in (*LIBRARIES, *ENGINES, *EXTRAS)}
     missing = [name for name in LIBRARIES if found[name] is None]
-    yield "libraries: " + ", ".join(f"{name} {version}" for name, version in found.items() if version)
+    yield "libraries: " + ", ".join(
+        f"{name} {version}" for name, version in found.items() if version
+    )
     absent = [name for name in (*ENGINES, *EXTRAS) if found[name] is None]
     if absent:
         yield f"not installed, only needed for extras: {', '.join(absent)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from typing import TextIO
 
+from payerseg.driver.console import duration
 from payerseg.driver.messages import (
     CaseEnded,
     CaseTold,
@@ -94,7 +95,7 @@ def status_line(progress: Progress, doing: str, stages: tuple[str, ...]) -> str:
         f"{'█' * filled}{'░' * (BAR_CELLS - filled)} {progress.cases_done}/{progress.n_cases} cases",
     ]
     left_s = left_in_run_s(progress, stages)
-    parts += [f"about {describe_seconds(left_s)} left"] if left_s is not None else []
+    parts += [f"about {duration(left_s)} left"] if left_s is not None else []
     parts += [doing] if doing else []
     return " · ".join(parts)
 
@@ -110,16 +111,6 @@ def left_in_run_s(progress: Progress, stages: tuple[str, ...]) -> float | None:
     later = stages[stages.index(progress.stage) + 1 :] if progress.stage in stages else ()
     costs = sum(TYPICAL_COST.get(stage, 1.0) for stage in later)
     return progress.left_s + pace * costs * progress.n_cases
-
-
-def describe_seconds(seconds: float) -> str:
-    """Return a duration as a person would say it: 40 s, 3 min, 1 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def choose_listener(lines: Listener, stream: TextIO) -> Listener:

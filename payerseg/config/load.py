@@ -43,6 +43,18 @@ def load_config(
     return section_from_dict(RunConfig, merged, f"preset {preset}" if file is None else str(file))
 
 
+def with_overrides(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
+    """Return a resolved configuration with single values changed, "section.key=value" each.
+
+    Raises:
+        ConfigError: unknown key, wrong type, out of range.
+    """
+    merged = section_to_dict(config)
+    for text in overrides:
+        merged = _merge(merged, _checked(parse_override(text), f"--set {text}"))
+    return section_from_dict(RunConfig, merged, "--set")
+
+
 def section_from_dict(kind: type, table: Table, where: str = "request") -> Any:
     """Build a schema dataclass (nested ones included) from plain JSON or TOML values.
 

@@ -1,0 +1,100 @@
+"""`payerseg export`: results in the formats of other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from payerseg.errors import UsageError
+
+FORMATS = {
+    "flat": "label maps and landmark tables side by side",
+    "verse": "VerSe names, centroids with direction and voxel coordinates",
+    "slicer": "3D Slicer: label maps, .mrk.json markups, colour table",
+    "itksnap": "ITK-SNAP: label maps and label description file",
+    "bids": "BIDS derivatives data set",
+    "dicom-seg": "DICOM Segmentation, coded per vertebra (needs payerseg[dicom] and --source)",
+    "mesh": "STL, PLY and GLB surfaces (needs payerseg[mesh])",
+}
+
+
+@click.command()
+@click.argument("results", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--to",
+    "formats",
+    multiple=True,
+    required=True,
+    type=click.Choice(list(FORMATS)),
+    help="Format; repeatable. " + "; ".join(f"{name}: {text}" for name, text in FORMATS.items()),
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write to, one subfolder per format. [default: RESULTS_export beside RESULTS]",
+)
+@click.option(
+    "--source",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="dicom-seg only: folder tree with the DICOM series that were segmented.",
+)
+@click.option("--only-case", multiple=True, metavar="ID", help="Only this case; repeatable.")
+def export(
+    *,
+    results: Path,
+    formats: tuple[str, ...],
+    output: Path | None,
+    source: Path | None,
+    only_case: tuple[str, ...],
+) -> None:
+    """Write the cases of RESULTS, an output folder of `payerseg run`, for other tools.
+
+    Exports are derived: delete and write them again at will. Cases without vertebrae are left out
+    and named.
+    """
+    from payerseg.exports.case_result import find_results
+
+    if "dicom-seg" in formats and source is None:
+        msg = "--to dicom-seg needs --source, the folder of the DICOM series that were segmented"
+        raise UsageError(msg)
+    found = find_results(results)
+    unknown = set(only_case) - {case.case_id for case in found.cases} - set(found.left_out)
+    if unknown:
+        msg = f"no case {', '.join(sorted(unknown))} in {results}"
+        raise UsageError(msg)
+    chosen = [case for case in found.cases if not only_case or case.case_id in only_case]
+    root = output or results.with_name(f"{results.resolve().name}_export")
+    for name in dict.fromkeys(formats):
+        written = _writer(name, source)(chosen, root / name)
+        click.echo(f"{name}: {len(chosen)} cases, {len(written)} files in {root / name}")
+    for case_id, reason in found.left_out.items():
+        if not only_case or case_id in only_case:
+            click.echo(f"left out {case_id}: {reason}", err=True)
+
+
+def _writer(name: str, source: Path | None) -> Callable[..., list[Path]]:
+    """Import and return the function that writes one format."""
+    if name == "bids":
+        from payerseg.exports.bids import export_bids
+
+        return export_bids
+    if name == "mesh":
+        from payerseg.exports.meshes import export_meshes
+
+        return export_meshes
+    if name == "dicom-seg":
+        from payerseg.exports.dicom_seg import export_dicom_seg
+
+        return lambda cases, folder: export_dicom_seg(cases, folder, source or Path())
+    from payerseg.exports import folders
+
+    writers = {
+        "flat": folders.export_flat,
+        "verse": folders.export_verse,
+        "slicer": folders.export_slicer,
+        "itksnap": folders.export_itksnap,
+    }
+    return writers[name]
