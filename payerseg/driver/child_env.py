@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
-import payerseg
+from payerseg.config.installation import programs_parent
 from payerseg.config.schema import DriverConfig
 from payerseg.errors import ConfigError
 
@@ -16,11 +15,6 @@ THREAD_VARIABLES = (
     "TF_NUM_INTEROP_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
-
-
-def house_folder() -> Path:
-    """Return the folder that holds `payerseg/` and `stages/`: a clone's root or site-packages."""
-    return Path(payerseg.__file__).resolve().parents[1]
 
 
 def child_environment(driver: DriverConfig, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -44,7 +38,7 @@ def chosen_variables(driver: DriverConfig, inherited: Mapping[str, str]) -> dict
     """
     # Our folder first, as `stages` is a name that other packages use too; named in PYTHONPATH, as the
     # working directory alone is not searched under PYTHONSAFEPATH.
-    path = os.pathsep.join(filter(None, (str(house_folder()), inherited.get("PYTHONPATH", ""))))
+    path = os.pathsep.join(filter(None, (str(programs_parent()), inherited.get("PYTHONPATH", ""))))
     chosen = {
         "PYTHONPATH": path,
         "PYTHONUTF8": "1",

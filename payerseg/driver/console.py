@@ -18,7 +18,7 @@ from payerseg.driver.messages import (
 from payerseg.driver.outcome import RunSummary, StageOutcome, StageState
 
 
-class PlainConsole:
+class Console:
     """A listener that prints; nothing moves, so it suits logs and pipes."""
 
     def __init__(self, stream: TextIO | None = None) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from payerseg.config.model_card import CARD_FILE, WEIGHTS_FILE, ModelCard
+from payerseg.config.weights import check_weights
 from payerseg.driver.child_env import chosen_variables
 from payerseg.driver.inputs import Discovery, Refusal, discover_cases, remembered_cases
 from payerseg.driver.settings import RunSettings, StagePlan, plan_stages
 from payerseg.errors import BundleError, UsageError
 from payerseg.results.case_folder import Case
 from payerseg.results.fingerprint import HashMemo, text_digest
+from payerseg.stagekit.catalog import StageSpec
 
 # Results and intermediates of a case are about as large as its scan, seldom more than this often.
 SPACE_PER_SCAN = 3
@@ -60,7 +60,7 @@ def check_before_start(settings: RunSettings, memo: HashMemo) -> Preflight:
     for index in stages:
         spec = settings.pipeline[index]
         if spec.weights:
-            check_weights(spec.name, spec.step, settings.weights.get(spec.name))
+            _check_weights(spec, settings.weights)
     cases, refusals = [], [item for item in found.refusals if item.case_id in wanted]
     for case in (case for case in found.cases if case.case_id in wanted):
         refusal = _refuse_folder(case, settings.output)
@@ -70,39 +70,12 @@ def check_before_start(settings: RunSettings, memo: HashMemo) -> Preflight:
     return Preflight(plans, tuple(cases), tuple(refusals), tuple(notices), environment)
 
 
-def check_weights(stage: str, step: int, path: Path | None) -> None:
-    """Check that weights are there, whole, and of this stage.
-
-    A checkpoint of the authors (no bundle) is checked by the stage, which can read it.
-
-    Raises:
-        BundleError: they are not.
-    """
-    option = f"--model_step{step}"
+def _check_weights(spec: StageSpec, weights: Mapping[str, Path]) -> None:
+    path = weights.get(spec.name)
     if path is None:
-        msg = f"no weights for {stage}; give a bundle folder or a checkpoint with {option}"
+        msg = f"no weights for {spec.name}; give a bundle folder with --model_step{spec.step}"
         raise BundleError(msg)
-    if not path.exists() and not any(path.parent.glob(f"{path.name}.*")):
-        msg = f"no weights at {path}; give a bundle folder or a checkpoint with {option}"
-        raise BundleError(msg)
-    if not (path / CARD_FILE).is_file():
-        return
-    card = ModelCard.read(path)
-    if card.stage != stage:
-        msg = f"the weights at {path} are for {card.stage}; {option} needs those of {stage}"
-        raise BundleError(msg)
-    weights = path / WEIGHTS_FILE
-    if not weights.is_file():
-        msg = f"{path} has a {CARD_FILE} but no {WEIGHTS_FILE}; get the bundle again"
-        raise BundleError(msg)
-    with weights.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if card.weights_sha256 and found != card.weights_sha256:
-        msg = (
-            f"{weights} has SHA-256 {found[:12]}…, its card says {card.weights_sha256[:12]}…; "
-            "the file is damaged or was exchanged; get the bundle again"
-        )
-        raise BundleError(msg)
+    check_weights(path, spec.name)
 
 
 def _check_output(settings: RunSettings) -> None:

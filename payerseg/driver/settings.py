@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 from payerseg.config.load import section_to_dict
 from payerseg.config.schema import DriverConfig, RunConfig
-from payerseg.errors import UsageError
+from payerseg.errors import BundleError, UsageError
 from payerseg.results.case_folder import CaseFolder
 from payerseg.results.fingerprint import HashMemo, weights_digest
 from payerseg.stagekit.catalog import PIPELINE, StageSpec
@@ -114,7 +115,9 @@ def plan_stages(settings: RunSettings, memo: HashMemo) -> tuple[StagePlan, ...]:
     for spec in settings.pipeline:
         config = section_to_dict(getattr(settings.config, spec.section))
         path = settings.weights.get(spec.name) if spec.weights else None
-        at_hand = path is not None and (path.exists() or any(path.parent.glob(f"{path.name}.*")))
-        fingerprint = weights_digest(path, memo) if path is not None and at_hand else None
+        fingerprint = None
+        if path is not None:
+            with contextlib.suppress(BundleError):
+                fingerprint = weights_digest(path, memo)
         plans.append(StagePlan(spec, config, path, fingerprint, settings.driver.seed))
     return tuple(plans)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from payerseg.driver.child_env import child_environment, house_folder
+from payerseg.config.installation import programs_parent
+from payerseg.driver.child_env import child_environment
 from payerseg.driver.messages import CaseEnded, CaseTold, Listener, Notice, StageClock
 from payerseg.driver.outcome import StageOutcome, StageState
 from payerseg.driver.run_folder import EventLog, RequestFiles, RunFolder
@@ -93,7 +94,7 @@ class StageRun:
         files = self._folder.write_request(self._plan, number, self._request(cases))
         environment = child_environment(driver, os.environ)
         command = Command(
-            self._plan.spec.module, files.request, house_folder(), environment, files.log
+            self._plan.spec.module, files.request, programs_parent(), environment, files.log
         )
         timers = Timers(
             driver.startup_s, driver.silence_s, self._case_limits(cases), driver.grace_s

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from payerseg.config.model_card import CARD_FILE, PRIOR_FILE, WEIGHTS_FILE
+from payerseg.config.weights import checkpoint_prefix
 from payerseg.errors import ArtifactError, BundleError
 
 ABSENT = "absent"  # stands for the hash of what is not there
@@ -211,10 +212,8 @@ def _detached_names(lines: list[str], key: str, separator: str) -> list[str]:
 
 
 def _weights_files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        beside = sorted(path.parent.glob(f"{path.name}.*")) if path.parent.is_dir() else []
-        return [item for item in ([path, *beside] if path.is_file() else beside) if item.is_file()]
+    prefix = checkpoint_prefix(path)
+    if prefix is not None:
+        return [Path(f"{prefix}.index"), *sorted(prefix.parent.glob(f"{prefix.name}.data-*"))]
     bundle = [path / name for name in (CARD_FILE, WEIGHTS_FILE, PRIOR_FILE)]
-    if bundle[0].is_file():
-        return [item for item in bundle if item.is_file()]
-    return sorted(item for item in path.iterdir() if item.is_file())
+    return [item for item in bundle if item.is_file()] if bundle[0].is_file() else []
