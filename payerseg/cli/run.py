@@ -15,7 +15,7 @@ from payerseg.cli.run_options import (
     config_options,
     weights_options,
 )
-from payerseg.driver.console import PlainConsole
+from payerseg.driver.console import Console
 from payerseg.driver.run import run_pipeline
 from payerseg.driver.settings import RunSettings
 
@@ -57,7 +57,7 @@ def run_from_options(options: RunOptions) -> int:
 
 def run_settings(settings: RunSettings, *, json: bool) -> int:
     """Run the pipeline; lines for people go to standard error, with `json` the summary to stdout."""
-    listener = choose_listener(PlainConsole(sys.stderr), sys.stderr)
+    listener = choose_listener(Console(sys.stderr), sys.stderr)
     summary = run_pipeline(settings, listener)
     if json:
         click.echo(summary.to_json(), nl=False)
