@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
+from payerseg.driver.freshness import NO_RESULT
 from payerseg.driver.messages import (
     CaseEnded,
     CaseTold,
@@ -82,7 +83,7 @@ def _decided_lines(message: StageDecided) -> list[str]:
     passed = f", {message.n_blocked} not possible" if message.n_blocked else ""
     lines = [f"{message.stage}: {len(stale)} to run, {n_fresh} fresh{passed}"]
     for case_id, verdict in verdicts.items():
-        if verdict.reasons:
+        if verdict.reasons and verdict.reasons != (NO_RESULT,):
             reasons = "; ".join(verdict.reasons)
             lines.append(f"  {case_id} · {message.stage} · {verdict.state}: {reasons}")
     return lines

@@ -21,6 +21,7 @@ from payerseg.results.manifest import SCAN_FILE_INPUT, ResultStatus, StageManife
 from payerseg.results.stage_folder import edited_copy_path
 
 SHORT_HASH = 4
+NO_RESULT = "no result yet"
 
 
 class State(StrEnum):
@@ -61,7 +62,7 @@ def decide(case: Case, folder: CaseFolder, plan: StagePlan, memo: HashMemo) -> V
     except ArtifactError as error:
         return Verdict(State.STALE, (str(error),))
     if manifest is None:
-        return Verdict(State.STALE, ("no result yet",))
+        return Verdict(State.STALE, (NO_RESULT,))
     inputs, remarks = _current_inputs(case, folder, plan, manifest, memo)
     reasons = _changed_facts(manifest, plan, inputs)
     edited, broken = _changed_outputs(folder, spec.writes, manifest, memo)

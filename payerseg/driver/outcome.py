@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from payerseg.stagekit.protocol import ExitCode
+from payerseg.stagekit.protocol import EventName, ExitCode
 
 
 class StageState(StrEnum):
@@ -93,6 +93,48 @@ class CaseSummary:
         return data | {"image": None if self.image is None else str(self.image)}
 
 
+@dataclass(slots=True)
+class ProcessRecord:
+    """What one stage process cost; filled in while it speaks.
+
+    Attributes:
+        stage: its name.
+        n_cases: it was asked to do.
+        ending: how it ended, in words.
+        device: it was told to use.
+        versions: of the libraries it had loaded.
+        setup_seconds: from its first line to the loaded weights.
+        seconds: from its first line to its last; wall time since its start where it crashed.
+        cpu_seconds: of all its threads; 0 where it crashed.
+        peak_rss_mb: highest memory it reported, MB.
+    """
+
+    stage: str
+    n_cases: int
+    ending: str = ""
+    device: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    setup_seconds: float = 0.0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_rss_mb: float = 0.0
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """Take what an event tells about the process."""
+        peak_mb = float(event.get("peak_rss_mb", 0.0))
+        self.peak_rss_mb = max(self.peak_rss_mb, peak_mb)
+        match event["event"]:
+            case EventName.STAGE_STARTED:
+                self.device = str(event.get("device", ""))
+                self.versions = dict(event.get("versions", {}))
+            case EventName.STAGE_FINISHED:
+                self.setup_seconds = float(event.get("setup_seconds", 0.0))
+                self.seconds = float(event.get("seconds", 0.0))
+                self.cpu_seconds = float(event.get("cpu_seconds", 0.0))
+            case _:
+                pass
+
+
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """One run.
@@ -104,6 +146,7 @@ class RunSummary:
         exit_code: of the driver.
         seconds: wall time.
         notices: what people should know, one sentence each.
+        processes: what each stage process cost.
         dry_run: whether nothing was run on purpose.
     """
 
@@ -113,6 +156,7 @@ class RunSummary:
     exit_code: int
     seconds: float = 0.0
     notices: tuple[str, ...] = ()
+    processes: tuple[ProcessRecord, ...] = ()
     dry_run: bool = False
 
     def counts(self) -> dict[str, int]:
@@ -130,6 +174,7 @@ class RunSummary:
             "dry_run": self.dry_run,
             "counts": self.counts(),
             "notices": list(self.notices),
+            "processes": [asdict(process) for process in self.processes],
             "cases": [case.to_dict() for case in self.cases],
         }
         return json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n"

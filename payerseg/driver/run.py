@@ -21,6 +21,7 @@ from payerseg.driver.messages import (
 from payerseg.driver.outcome import (
     CaseRecord,
     CaseSummary,
+    ProcessRecord,
     RunSummary,
     StageOutcome,
     StageState,
@@ -93,6 +94,7 @@ class PipelineRun:
         }
         self._restores: dict[str, Mapping[str, tuple[str, ...]]] = {}
         self._notices: list[str] = []
+        self._processes: list[ProcessRecord] = []
         self._exit_code: ExitCode | None = None
         self._began = time.monotonic()
 
@@ -239,6 +241,7 @@ class PipelineRun:
                     self._exit_code = ExitCode.BUG
         finally:
             self._take_outcomes(index, stage.outcomes)
+            self._processes += stage.processes
 
     def _runnable(self, index: int, stale: Mapping[str, Verdict]) -> list[Case]:
         """Return the cases to run; before --from-stage only what was pruned is made again."""
@@ -297,6 +300,7 @@ class PipelineRun:
             exit_code,
             seconds,
             tuple(self._notices),
+            tuple(self._processes),
             self._settings.dry_run,
         )
         if not self._settings.dry_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from payerseg.config.installation import programs_parent
 from payerseg.driver.child_env import child_environment
 from payerseg.driver.messages import CaseEnded, CaseTold, Listener, Notice, StageClock
-from payerseg.driver.outcome import StageOutcome, StageState
+from payerseg.driver.outcome import ProcessRecord, StageOutcome, StageState
 from payerseg.driver.run_folder import EventLog, RequestFiles, RunFolder
 from payerseg.driver.settings import RunSettings, StagePlan
 from payerseg.driver.supervisor import Child, ChildEnd, Command, EndedBy, Event, Timers
@@ -53,6 +54,7 @@ class StageRun:
         self._listener = listener
         self._reasons: Mapping[str, tuple[str, ...]] = {}
         self._outcomes: dict[str, StageOutcome] = {}
+        self._processes: list[ProcessRecord] = []
         self._clock = StageClock(plan.spec.name, 1, 1, 0)
 
     def run(
@@ -85,6 +87,11 @@ class StageRun:
         return StageEnd(self._outcomes)
 
     @property
+    def processes(self) -> tuple[ProcessRecord, ...]:
+        """What each process so far cost."""
+        return tuple(self._processes)
+
+    @property
     def outcomes(self) -> Mapping[str, StageOutcome]:
         """What was done so far."""
         return self._outcomes
@@ -100,10 +107,15 @@ class StageRun:
             driver.startup_s, driver.silence_s, self._case_limits(cases), driver.grace_s
         )
         log = EventLog(files.events)
+        process = ProcessRecord(self._plan.spec.name, len(cases))
+        self._processes.append(process)
+        began = time.monotonic()
         try:
             end = Child(command, timers, lambda event: self._hear(event, log)).run()
         finally:
             log.close()
+            process.seconds = process.seconds or round(time.monotonic() - began, 3)
+        process.ending = end.describe()
         if log.trouble:
             self._listener(Notice(log.trouble))
         return files, end
@@ -152,6 +164,7 @@ class StageRun:
 
     def _hear(self, event: Event, log: EventLog) -> None:
         log.write(event)
+        self._processes[-1].hear(event)
         case_id = str(event.get("case_id", ""))
         match event["event"]:
             case EventName.HEARTBEAT:

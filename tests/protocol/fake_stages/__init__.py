@@ -1,0 +1,1 @@
+"""Stages that misbehave, one way each; run by the real driver as real processes."""
