@@ -1,0 +1,1 @@
+"""Networks and arrays → predictions: tiles, precision, the device; no anatomy and no files."""
