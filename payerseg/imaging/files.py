@@ -1,4 +1,4 @@
-"""The door to image files: the name's ending chooses the format, the content is checked before it is trusted."""
+"""The door to image files: the ending chooses the format, the content is checked before it is trusted."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """NIfTI files: header rules, reading and writing. nibabel knows the format, the rules are ours.
 
-Which matrix counts (`choose_affine`): sform if its code is above 0 and it is usable, else qform if its code is
-above 0 and it is usable, else pixdim with nibabel's default (x to the left, origin in the middle). That is
-nibabel's rule, made to survive unusable matrices. Where qform and sform disagree, sform counts and a note says
-by how much.
+Which matrix counts (`choose_affine`): sform if its code is above 0 and it is usable, else qform if its code
+is above 0 and it is usable, else pixdim with nibabel's default (x to the left, origin in the middle). That
+is nibabel's rule, made to survive unusable matrices. Where qform and sform disagree, sform counts and a note
+says by how much.
 """
 
 from __future__ import annotations
