@@ -139,9 +139,8 @@ def _machine() -> Iterator[str]:
     flags = processor_flags()
     if flags is not None:
         shown = ", ".join(f"{flag} {'yes' if flag in flags else 'no'}" for flag in CPU_FLAGS)
-        fast = "mixed bfloat16" if flags & {"avx512_bf16", "amx_bf16"} else "float32"
-        yield f"processor: {shown}; networks run in {fast} unless told otherwise"
-    yield from _devices()
+        yield f"processor: {shown}"
+    yield _device()
 
 
 def processor_flags() -> set[str] | None:
@@ -153,12 +152,13 @@ def processor_flags() -> set[str] | None:
     return set(first.partition(":")[2].split())
 
 
-def _devices() -> Iterator[str]:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from payerseg.inference.device import visible_devices
+def _device() -> str:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the engine's greetings are not for people
+    from payerseg.inference.device import describe_device
 
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    yield f"devices of {backend}: {', '.join(visible_devices()) or 'none'}"
+    found = describe_device()
+    where = f"{found['gpus']} GPU(s)" if found["gpus"] else f"the processor's {found['cores']} cores"
+    return f"networks run by {found['backend']} on {where}, in {found['precision']}"
 
 
 def _stages() -> Iterator[str]:

@@ -95,7 +95,7 @@ def status_line(progress: Progress, doing: str, stages: tuple[str, ...]) -> str:
         f"{'█' * filled}{'░' * (BAR_CELLS - filled)} {progress.cases_done}/{progress.n_cases} cases",
     ]
     left_s = left_in_run_s(progress, stages)
-    parts += [f"about {duration(left_s)} left"] if left_s is not None else []
+    parts += [f"about {duration(left_s)} left"] if left_s else []
     parts += [doing] if doing else []
     return " · ".join(parts)
 
