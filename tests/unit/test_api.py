@@ -1,0 +1,131 @@
+"""The library call, with networks set by hand: what matters is space, status and that nothing is lost."""
+
+import numpy as np
+import pytest
+
+import payerseg
+from payerseg.domain.grid import Grid
+from payerseg.domain.volume import Volume
+from payerseg.errors import BundleError, InputError, NotAThreeDimensionalScan, NotHounsfield
+from payerseg.imaging.files import read_scan, write_volume
+from payerseg.imaging.itk_files import volume_to_itk
+
+
+@pytest.fixture(scope="module")
+def pipeline(handmade_weights):
+    return payerseg.Pipeline(payerseg.load_config("tiny_test"), weights=handmade_weights)
+
+
+@pytest.fixture(scope="module")
+def scan(synthetic_spine, synthetic_grids):
+    return synthetic_spine(synthetic_grids["oblique"]())
+
+
+@pytest.fixture(scope="module")
+def result(pipeline, scan):
+    return pipeline(scan.ct)
+
+
+def test_a_result_lies_on_the_grid_of_the_scan(result, scan):
+    assert result.status in ("ok", "ok_needs_review")
+    assert result.labels.grid == scan.ct.grid
+    assert result.labels.array.dtype == np.uint8
+    assert len(result.landmarks) >= 3
+
+
+def test_points_and_masks_agree_in_the_world(result):
+    points = result.landmarks.positions_mm
+    zyx = np.rint(result.labels.grid.map_world_to_indices(points)).astype(int)
+    found = [int(result.labels.array[tuple(index)]) for index in zyx]
+    assert found == [vertebra.verse_label for vertebra in result.landmarks]
+
+
+def test_points_lie_in_the_vertebrae(result, scan):
+    """Names are guesses of these networks, places are not."""
+    truth = scan.landmarks.positions_mm
+    for point in result.landmarks.positions_mm:
+        assert np.linalg.norm(truth - point, axis=1).min() < 5
+
+
+def test_every_way_to_give_a_scan_gives_the_same(pipeline, result, scan, tmp_path):
+    write_volume(scan.ct, tmp_path / "scan.mha")
+    for given in (tmp_path / "scan.mha", str(tmp_path / "scan.mha"), volume_to_itk(scan.ct)):
+        other = pipeline(given)
+        assert np.array_equal(other.labels.array, result.labels.array)
+        gap = other.landmarks.positions_mm - result.landmarks.positions_mm
+        assert np.abs(gap).max() < 2e-3
+
+
+def test_an_array_with_spacing_is_taken_as_lps(pipeline, synthetic_spine):
+    ct = synthetic_spine().ct
+    result = pipeline((ct.array, ct.grid.spacing_mm))
+    assert result.labels.grid == Grid(ct.grid.shape, ct.grid.spacing_mm)
+
+
+def test_the_image_for_sitk_lies_where_the_scan_does(result, scan):
+    image, original = result.to_sitk(), volume_to_itk(scan.ct)
+    assert image.GetSize() == original.GetSize()
+    assert image.GetOrigin() == original.GetOrigin()
+    assert image.GetDirection() == original.GetDirection()
+
+
+def test_without_a_spine_nothing_is_invented(pipeline):
+    grid = Grid((60, 60, 60), (2.0, 2.0, 2.0))
+    noise = np.random.default_rng(0).normal(40, 10, grid.shape).astype(np.int16)
+    noise[:, :20] = -1000
+    result = pipeline(Volume(noise, grid))
+    assert result.status == "no_spine"
+    assert result.reasons[0]
+    assert len(result.landmarks) == 0
+    assert result.labels.grid == grid
+    assert not result.labels.array.any()
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (np.zeros((4, 4, 4)), InputError),
+        ((np.zeros((4, 4)), (1, 1, 1)), InputError),
+        ((np.zeros((4, 4, 4)), (1, 1)), InputError),
+        ("absent.nii.gz", InputError),
+        (None, InputError),
+        ((np.full((40, 40, 40), 20000, np.int16), (2.0, 2.0, 2.0)), NotHounsfield),
+    ],
+)
+def test_what_is_no_scan_is_refused(pipeline, given, error):
+    with pytest.raises(error):
+        pipeline(given)
+
+
+def test_an_image_of_two_dimensions_is_refused(pipeline, scan):
+    image = volume_to_itk(scan.ct)[:, :, 10]
+    with pytest.raises(NotAThreeDimensionalScan, match="2 dimensions"):
+        pipeline(image)
+
+
+def test_missing_weights_are_named_before_any_work(tmp_path, handmade_weights):
+    weights = {**handmade_weights, "vertebrae_segmentation": tmp_path / "absent"}
+    with pytest.raises(BundleError, match="absent"):
+        payerseg.Pipeline(weights=weights)
+
+
+def test_nothing_is_left_behind(pipeline, scan, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    pipeline(scan.ct)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_scan_file_is_not_touched(pipeline, scan, tmp_path):
+    path = tmp_path / "scan.nii.gz"
+    write_volume(scan.ct, path)
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    assert pipeline(path).labels.grid.same_space_as(read_scan(path).grid)
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["scan.nii.gz"]
+
+
+def test_public_names():
+    assert set(payerseg.__all__) <= set(dir(payerseg))
+    assert payerseg.segment.__doc__
+    with pytest.raises(AttributeError, match="no attribute 'bogus'"):
+        _ = payerseg.bogus
