@@ -1,0 +1,165 @@
+"""A body from numbers alone: outline, tubes and blobs per level, for the neck and where no torso is given.
+
+All positions are mm from the spine's centre in the slice, for a person of usual size: `left` towards the
+patient's left, `back` towards the back (negative = in front of the spine).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from payerseg.synthesis.tissues import Tissue
+
+Array = np.ndarray
+
+OUTLINE = np.array([
+    # level, half width, front, back (spine centre to skin)
+    (-9.0, 30, 40, 20), (-7.5, 66, 90, 66), (-5.0, 76, 104, 88), (-1.5, 75, 104, 84), (0.0, 66, 100, 70),
+    (1.6, 60, 92, 62), (3.0, 57, 60, 64), (5.0, 60, 54, 66), (6.2, 95, 56, 62), (7.5, 165, 68, 60),
+    (9.0, 185, 95, 62), (12.0, 165, 145, 62), (16.0, 158, 158, 60), (19.0, 155, 155, 64),
+    (22.0, 160, 140, 72), (25.0, 178, 130, 88), (30.0, 182, 120, 95),
+])  # fmt: skip
+"""Rough adult outline (anthropometric ranges, supine, arms up)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tube:
+    """An elliptic column whose centre and radii change with the level.
+
+    Attributes:
+        tissue: what it is made of.
+        knots: rows of (level, left, back, half width, half depth); absent beyond the first and last.
+        paired: whether the mirror image exists too.
+        round_ends: whether radii fall to zero at the ends like an egg's.
+    """
+
+    tissue: int
+    knots: tuple[tuple[float, float, float, float, float], ...]
+    paired: bool = False
+    round_ends: bool = False
+
+    def at(self, level: float) -> tuple[float, float, float, float] | None:
+        """Return (left, back, half width, half depth) at a level, None where the tube is not."""
+        rows = np.asarray(self.knots, float)
+        if not rows[0, 0] <= level <= rows[-1, 0]:
+            return None
+        values = [float(np.interp(level, rows[:, 0], rows[:, k])) for k in range(1, 5)]
+        if self.round_ends:
+            middle, half = (rows[0, 0] + rows[-1, 0]) / 2, (rows[-1, 0] - rows[0, 0]) / 2
+            shrink = np.sqrt(max(1 - ((level - middle) / half) ** 2, 0.0))
+            values[2:] = [v * shrink for v in values[2:]]
+        return tuple(values)
+
+
+NECK = (
+    Tube(Tissue.FAT, ((1.2, 0, -26, 28, 7), (6.0, 0, -30, 26, 8))),
+    Tube(Tissue.MUSCLE, ((-0.5, 7, -13, 7, 4), (3.0, 8, -14, 8, 5), (8.0, 7, -15, 6, 4)), paired=True),
+    Tube(Tissue.MUSCLE, ((0.0, 36, 12, 12, 26), (3.0, 36, 14, 13, 25), (6.0, 48, 16, 18, 22)), paired=True),
+    Tube(Tissue.MUSCLE, ((-0.5, 17, 40, 14, 15), (3.0, 20, 38, 18, 19), (8.5, 24, 36, 21, 15)), paired=True),
+    Tube(Tissue.MUSCLE, ((0.5, 46, -8, 8, 14), (3.0, 44, -22, 9, 13), (6.0, 30, -42, 11, 8)), paired=True),
+    Tube(Tissue.MUSCLE, ((-1.0, 0, -58, 26, 24), (1.0, 0, -60, 26, 26), (2.2, 0, -56, 20, 16))),
+    Tube(Tissue.MUSCLE, ((-0.6, 44, -48, 9, 18), (1.8, 42, -45, 8, 14)), paired=True),
+    Tube(Tissue.GLAND, ((0.3, 42, -26, 9, 12), (2.5, 36, -32, 9, 10)), paired=True, round_ends=True),
+    Tube(17, ((4.4, 14, -33, 7, 11), (6.8, 15, -36, 8, 11)), paired=True, round_ends=True),
+    Tube(Tissue.ARTERY, ((0.0, 24, -14, 3, 3), (3.0, 24, -20, 4, 4), (7.0, 20, -30, 4, 4)), paired=True),
+    Tube(Tissue.VEIN, ((0.0, 30, -11, 5, 4), (3.0, 31, -17, 6, 5), (7.0, 29, -30, 7, 5)), paired=True),
+    Tube(Tissue.PHARYNX, ((-1.0, 0, -24, 18, 6), (2.0, 0, -24, 20, 7), (4.5, 0, -24, 16, 7))),
+    Tube(Tissue.GAS, ((-1.5, 0, -32, 9, 8), (0.5, 0, -30, 10, 6), (2.0, 0, -31, 12, 5), (3.2, 0, -33, 8, 6))),
+    Tube(Tissue.CARTILAGE, ((3.4, 0, -38, 17, 15), (5.0, 0, -36, 14, 13))),
+    Tube(Tissue.PHARYNX, ((3.3, 0, -37, 14, 13), (5.0, 0, -35, 11, 11))),
+    Tube(16, ((3.2, 0, -36, 6, 9), (4.2, 0, -38, 4, 9), (5.0, 0, -37, 9, 9), (11.0, 2, -40, 9, 8))),
+    Tube(15, ((4.8, 3, -22, 8, 5), (8.0, 5, -24, 8, 5))),
+)  # fmt: skip
+"""Neck, drawn in order (later tubes lie on top). Air spaces vary from person to person by jitter."""
+
+TRUNK = (
+    Tube(Tissue.LUNG, ((7.0, 62, -32, 52, 58), (9.0, 84, -30, 52, 66), (12.0, 84, -42, 62, 84),
+                       (15.0, 84, -44, 64, 88), (18.5, 96, -4, 50, 46)), paired=True, round_ends=True),
+    Tube(Tissue.VISCERAL, ((7.0, 0, -30, 32, 32), (10.0, 0, -60, 36, 54), (17.0, 6, -62, 46, 56))),
+    Tube(51, ((10.5, 16, -85, 44, 34), (13.0, 28, -88, 60, 44), (16.5, 24, -90, 58, 40)), round_ends=True),
+    Tube(5, ((14.6, -60, -62, 84, 80), (18.0, -66, -60, 80, 82), (22.0, -72, -48, 60, 68)), round_ends=True),
+    Tube(6, ((15.4, 66, -62, 50, 52), (20.2, 44, -92, 52, 40)), round_ends=True),
+    Tube(1, ((16.2, 104, -6, 36, 44), (20.0, 102, -10, 30, 40)), round_ends=True),
+    Tube(Tissue.MUSCLE, ((18.5, 34, -2, 8, 10), (21.0, 42, -4, 17, 19), (24.0, 54, -22, 22, 22)), paired=True),
+    Tube(Tissue.MUSCLE, ((6.0, 24, 34, 20, 15), (12.0, 26, 34, 22, 14), (19.0, 36, 38, 31, 19),
+                         (22.0, 38, 42, 33, 22), (25.0, 26, 48, 22, 18)), paired=True),
+    Tube(2, ((18.4, -62, 4, 29, 25), (22.0, -66, -2, 29, 26)), round_ends=True),
+    Tube(3, ((17.9, 62, 4, 29, 25), (21.5, 66, -2, 29, 26)), round_ends=True),
+    Tube(18, ((20.0, 10, -98, 84, 30), (24.5, 0, -92, 90, 36)), round_ends=True),
+    Tube(20, ((18.5, 106, -52, 19, 24), (26.0, 112, -46, 20, 24)), paired=True),
+    Tube(Tissue.GAS, ((19.5, 106, -62, 10, 12), (22.5, 110, -60, 12, 12)), paired=True, round_ends=True),
+    Tube(21, ((26.0, 0, -86, 40, 32), (30.0, 0, -86, 44, 34)), round_ends=True),
+    Tube(52, ((9.6, 20, -22, 13, 13), (12.0, 24, -10, 13, 13), (16.0, 16, -26, 12, 12),
+              (19.0, 6, -34, 11, 11), (22.8, 4, -37, 9, 9))),
+    Tube(63, ((16.0, -20, -42, 12, 10), (22.8, -19, -34, 12, 10))),
+    Tube(16, ((7.0, 0, -38, 9, 8), (10.6, 2, -40, 9, 8))),
+    Tube(15, ((7.0, 5, -24, 8, 5), (12.0, 6, -30, 9, 6), (17.0, 10, -42, 9, 7))),
+)  # fmt: skip
+"""Chest, belly and pelvis of the phantom."""
+
+
+def outline_depth(level: float, left: Array, back: Array, fat_mm: float) -> Array:
+    """Return mm below the fascia (negative = in the fat or outside) in a slice.
+
+    Args:
+        level: the slice's level.
+        left, back: (1, x) and (y, 1) mm from the spine's centre.
+        fat_mm: subcutaneous fat.
+    """
+    width, front, rear = (np.interp(level, OUTLINE[:, 0], OUTLINE[:, k]) for k in (1, 2, 3))
+    middle, depth = (rear - front) / 2, (rear + front) / 2
+    power = 2.6 if level > 6 else 2.2
+    radius = (np.abs(left / width) ** power + np.abs((back - middle) / depth) ** power) ** (1 / power)
+    return (1 - radius) * min(width, depth) - 0.6 * fat_mm
+
+
+def draw_tubes(
+    plane: Array, level: float, axes_mm: tuple[Array, Array], tubes: tuple[Tube, ...], scale: float
+) -> None:
+    """Draw tubes into a (y, x) plane of tissue ids, in order.
+
+    Args:
+        plane: uint8 ids, changed in place.
+        level: the slice's level.
+        axes_mm: left (x,) and back (y,) mm from the spine's centre.
+        tubes: what to draw.
+        scale: size of the person.
+    """
+    left, back = axes_mm
+    for tube in tubes:
+        found = tube.at(level)
+        if found is None:
+            continue
+        for side in (1, -1) if tube.paired else (1,):
+            _ellipse(plane, (side * found[0] * scale, *(v * scale for v in found[1:])), left, back,
+                     tube.tissue)  # fmt: skip
+
+
+def _ellipse(plane: Array, shape: tuple[float, ...], left: Array, back: Array, value: int) -> None:
+    center_left, center_back, half_left, half_back = shape
+    if half_left < 0.3 or half_back < 0.3:
+        return
+    columns = np.flatnonzero(np.abs(left - center_left) <= half_left)
+    rows = np.flatnonzero(np.abs(back - center_back) <= half_back)
+    if not len(columns) or not len(rows):
+        return
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    inside = ((left[box[1]] - center_left) / half_left) ** 2 + (
+        ((back[box[0]] - center_back) / half_back) ** 2
+    )[:, None] <= 1
+    plane[box][inside] = value
+
+
+def jittered(tubes: tuple[Tube, ...], rng: np.random.Generator) -> tuple[Tube, ...]:
+    """Return tubes moved and resized a little, each in its own way."""
+    out = []
+    for tube in tubes:
+        shift = rng.normal(0, (0, 0.08 * tube.knots[0][3] + 0.8, 0.08 * tube.knots[0][4] + 0.8))
+        grow = rng.uniform(0.82, 1.2, 2)
+        knots = tuple(
+            (k[0], k[1] + shift[1], k[2] + shift[2], k[3] * grow[0], k[4] * grow[1]) for k in tube.knots
+        )
+        out.append(Tube(tube.tissue, knots, tube.paired, tube.round_ends))
+    return tuple(out)

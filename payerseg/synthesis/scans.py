@@ -1,0 +1,209 @@
+"""Synthetic scans: the one place where poses, surroundings, rendering and scanner meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from payerseg.domain.grid import Grid
+from payerseg.domain.landmarks import Landmark, Landmarks
+from payerseg.domain.volume import Volume
+from payerseg.synthesis.bones import Bones, Ripple
+from payerseg.synthesis.library import ShapeLibrary
+from payerseg.synthesis.poses import JointTurns, Pick, PosedVertebra, Spur, chain
+from payerseg.synthesis.render import render
+from payerseg.synthesis.scanner import Scanner, scan
+from payerseg.synthesis.shapes import SpineShapes, VertebraShape
+from payerseg.synthesis.spine_axis import SpineAxis
+from payerseg.synthesis.surroundings import Context, surround
+from payerseg.synthesis.tissues import Patient
+from payerseg.synthesis.torso import TorsoAtlas
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SyntheticScan:
+    """A labelled CT-like volume.
+
+    Attributes:
+        ct: (z, y, x) int16 HU.
+        labels: (z, y, x) uint8 VerSe labels on the same grid; vertebrae cut by a face are labelled.
+        landmarks: body centres of the vertebrae whose centre lies inside the volume.
+        cut: names of vertebrae that reach beyond a face (also when their centre is inside).
+        notes: what it was made from.
+    """
+
+    ct: Volume
+    labels: Volume
+    landmarks: Landmarks
+    cut: tuple[str, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much of the body is in the volume, mm about the vertebrae's centres.
+
+    Attributes:
+        spacing_mm: voxel size (x, y, z).
+        side_mm, front_mm, back_mm: room to each side, in front and behind.
+        above_mm, below_mm: room beyond the first and last centre; negative cuts vertebrae off.
+    """
+
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    side_mm: float = 75.0
+    front_mm: float = 65.0
+    back_mm: float = 95.0
+    above_mm: float = 20.0
+    below_mm: float = 20.0
+
+    def grid(self, centers_mm: Array) -> Grid:
+        """Return the grid for given body centres (n, 3)."""
+        low = centers_mm.min(axis=0) - (self.side_mm, self.front_mm, self.below_mm)
+        high = centers_mm.max(axis=0) + (self.side_mm, self.back_mm, self.above_mm)
+        shape = np.maximum(np.round((high - low) / self.spacing_mm), 8).astype(int)
+        return Grid(tuple(shape[::-1].tolist()), self.spacing_mm, tuple(low))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Who is scanned and how.
+
+    Attributes:
+        patient: tissues' HU.
+        scanner: kernel, noise, slices.
+        ripple_mm: amplitude of the smooth warp of shapes.
+    """
+
+    patient: Patient
+    scanner: Scanner
+    ripple_mm: float = 1.2
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Look:
+        """Draw a patient and a scanner."""
+        return cls(Patient.draw(rng), Scanner.draw(rng))
+
+
+def scan_of(
+    posed: list[PosedVertebra], torsos: tuple[TorsoAtlas, ...], extent: Extent, look: Look,
+    rng: np.random.Generator,
+) -> SyntheticScan:  # fmt: skip
+    """Draw posed vertebrae with a body around them and scan it.
+
+    Args:
+        posed: head to foot.
+        torsos: whose organs and ribs, in order of preference; empty = from numbers.
+        extent: the volume.
+        look: patient and scanner.
+        rng: textures, noise, warp.
+    """
+    ripple = Ripple.draw(rng, look.ripple_mm)
+    posed = [replace(p, spurs=draw_spurs(look.patient, rng)) for p in posed]
+    grid = extent.grid(np.array([p.center_mm for p in posed]))
+    bones = Bones.empty(grid)
+    for one in posed:
+        bones.add(one, ripple)
+    seen = ripple.moved(np.array([p.landmark_mm for p in posed]))
+    marks = Landmarks(Landmark(p.vertebra, tuple(c)) for p, c in zip(posed, seen, strict=True))
+    context = Context(torsos, look.patient, float(rng.uniform(0.95, 1.08)))
+    around = surround(grid, SpineAxis.of(marks), posed, context, rng)
+    hu = render(bones, around, look.patient, 0.45 * float(np.mean(grid.spacing_mm)), rng)
+    image = scan(hu, grid, look.scanner, rng)
+    inside = Landmarks(m for m in marks.values() if grid.contains(np.array([m.position_mm]))[0])
+    notes = {p.vertebra.name: f"{p.shape.source}:{p.shape.vertebra.name}" for p in posed}
+    return SyntheticScan(Volume(image, grid), Volume(bones.labels, grid), inside, _cut(bones.labels, posed), notes)
+
+
+def draw_spurs(patient: Patient, rng: np.random.Generator) -> tuple[Spur, ...]:
+    """Draw osteophytes, more of them in the old."""
+    count = rng.poisson(2.2 * patient.sclerosis)
+    return tuple(
+        Spur(float(rng.uniform(-np.pi * 0.95, -0.05)), bool(rng.integers(2)), float(rng.uniform(2.0, 4.2)))
+        for _ in range(count)
+    )
+
+
+def _cut(labels: Array, posed: list[PosedVertebra]) -> tuple[str, ...]:
+    faces = [labels[0], labels[-1], labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]]
+    values = set(np.unique(np.concatenate([f.ravel() for f in faces])).tolist())
+    return tuple(p.vertebra.name for p in posed if p.vertebra.verse_label in values)
+
+
+def synthesize_from_spine(
+    spine: SpineShapes, library: ShapeLibrary, seed: int, extent: Extent | None = None
+) -> SyntheticScan:
+    """Draw one label map's vertebrae, re-posed and rescaled, as a CT around the spine.
+
+    Beyond its ends the spine goes on with vertebrae of others, so that a scan ends as scans do.
+
+    Args:
+        spine: whose vertebrae; the longest run without a missing level is used.
+        library: others for the ends, and torsos.
+        seed: decides everything.
+        extent: the volume; by default 1 mm, 150 mm wide, ends drawn at random.
+
+    Returns:
+        The scan; the same seed and inputs give the same bytes.
+    """
+    rng = np.random.default_rng(seed)
+    run = longest_run(spine)
+    scale = float(np.clip(rng.normal(1.0, 0.09), 0.75, 1.25))
+    picks = [Pick(s.vertebra, s, scale) for s in run]
+    picks = _extended(picks, library, scale, rng)
+    posed = chain(picks, JointTurns.draw(len(picks) - 1, rng, float(rng.uniform(0.5, 3.5))))
+    posed = _centered(posed, rng)
+    if extent is None:
+        extent = Extent(above_mm=float(rng.uniform(-25, 15)), below_mm=float(rng.uniform(-30, 15)))
+    torsos = tuple(library.torsos[k] for k in rng.permutation(len(library.torsos)))
+    return scan_of(posed, torsos, extent, Look.draw(rng), rng)
+
+
+def longest_run(spine: SpineShapes) -> list[VertebraShape]:
+    """Return the longest stretch of successive levels of one person."""
+    runs: list[list[VertebraShape]] = []
+    for vertebra, shape in sorted(spine.shapes.items(), key=lambda item: item[0].rank):
+        step = 0 if not runs else vertebra.rank - runs[-1][-1].vertebra.rank
+        if step == 1 or (step == 2 and vertebra.name == "L1" and runs[-1][-1].vertebra.name == "T12"):
+            runs[-1].append(shape)
+        else:
+            runs.append([shape])
+    return max(runs, key=len)
+
+
+def _extended(
+    picks: list[Pick], library: ShapeLibrary, scale: float, rng: np.random.Generator
+) -> list[Pick]:
+    """Add up to two neighbours of other people at both ends where levels go on."""
+    levels = [v for v in _usual()]
+    for end in (0, -1):
+        for _ in range(2):
+            index = levels.index(picks[end].vertebra) + (1 if end else -1) if picks[end].vertebra in levels else -1
+            if not 0 <= index < len(levels):
+                break
+            others = library.with_level(levels[index])
+            if not others:
+                break
+            other = others[int(rng.integers(len(others)))]
+            same = picks[end].shape.body.half_size_mm[:2].mean() * picks[end].scale
+            fit = float(np.clip(same / other.body.half_size_mm[:2].mean(), 0.7, 1.3))
+            pick = Pick(levels[index], other, fit)
+            picks = [*picks, pick] if end else [pick, *picks]
+    return picks
+
+
+def _usual() -> list:
+    from payerseg.domain.vertebra import Vertebra
+
+    return [v for v in Vertebra if v.name not in ("T13", "L6")]
+
+
+def _centered(posed: list[PosedVertebra], rng: np.random.Generator) -> list[PosedVertebra]:
+    """Turn the whole spine a little and put it somewhere in the world."""
+    from payerseg.synthesis.poses import rotation
+
+    turn = rotation(rng.normal(0, np.deg2rad((7.0, 3.0, 3.0))))
+    shift = rng.uniform(-150, 150, 3)
+    return [p.moved(turn @ p.center_mm + shift, turn) for p in posed]
