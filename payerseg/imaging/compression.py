@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from io import BufferedIOBase
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from isal import igzip, igzip_threaded, isal_zlib
@@ -16,7 +18,7 @@ MAX_RATIO = 1100
 _WRITER_THREADS = 2
 _SCAN_LEVEL = 2
 """Level of ISA-L, 0..3: 2 writes a CT at about 0.3 GB/s of one core (docs: shared I/O measurements)."""
-_BROKEN_STREAM = (EOFError, OSError, isal_zlib.error, struct.error)
+_BROKEN_STREAM = (EOFError, OSError, cast("type[Exception]", isal_zlib.error), struct.error)
 
 
 def is_gzip(path: Path) -> bool:
@@ -92,7 +94,7 @@ def write_bytes(path: Path, parts: list[bytes | memoryview], *, compress: bool) 
             stream.write(part)
 
 
-def _fill(file: object, target: memoryview) -> int:
+def _fill(file: BufferedIOBase, target: memoryview) -> int:
     """Read into `target` until it is full or the file ends; return the bytes read."""
     filled = 0
     while filled < len(target):

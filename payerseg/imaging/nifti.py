@@ -139,37 +139,34 @@ def choose_affine(header: Header) -> tuple[np.ndarray, dict[str, Fact], list[Not
     Raises:
         BadGeometry: neither sform, qform nor pixdim is usable.
     """
-    facts: dict[str, Fact] = {
-        "sform_code": int(header["sform_code"]),
-        "qform_code": int(header["qform_code"]),
-        "units": _UNITS.get(int(header["xyzt_units"]) & 7, "unknown"),
-    }
+    codes = {name: int(header[f"{name}_code"]) for name in ("sform", "qform")}
+    units = _UNITS.get(int(header["xyzt_units"]) & 7, "unknown")
+    sform = _usable(header.get_sform()) if codes["sform"] > 0 else None
+    qform = _qform(header) if codes["qform"] > 0 else None
     notes: list[Note] = []
-    sform = _usable(header.get_sform()) if facts["sform_code"] > 0 else None
-    qform = _qform(header) if facts["qform_code"] > 0 else None
     for name, matrix in (("sform", sform), ("qform", qform)):
-        if facts[f"{name}_code"] > 0 and matrix is None:
-            notes.append(
-                Note(f"bad_{name}", f"the header's {name} is singular or not finite; ignored")
-            )
-    if facts["units"] in ("metre", "micron"):
-        notes.append(
-            Note("units", f"the header says {facts['units']}; taken as mm, as nibabel does")
-        )
+        if codes[name] > 0 and matrix is None:
+            message = f"the header's {name} is singular or not finite; ignored"
+            notes.append(Note(f"bad_{name}", message))
+    if units in ("metre", "micron"):
+        notes.append(Note("units", f"the header says {units}; taken as mm, as nibabel does"))
     if sform is not None and qform is not None:
         notes.extend(_disagreement(sform, qform, header))
-    affine = sform if sform is not None else qform
-    facts["affine_from"] = "sform" if sform is not None else "qform"
+    affine, taken_from = (sform, "sform") if sform is not None else (qform, "qform")
     if affine is None:
-        affine = _usable(_with_sound_pixdim(header).get_base_affine())
-        facts["affine_from"] = "pixdim"
-        notes.append(Note("no_orientation", "the header names no usable orientation; taken as L to R"
-                          ", P to A, I to S like nibabel (x as stored grows to the left)"))  # fmt: skip
+        affine, taken_from = _usable(_with_sound_pixdim(header).get_base_affine()), "pixdim"
+        message = "the header names no usable orientation; taken as LAS, as nibabel does"
+        notes.append(Note("no_orientation", message))
     if affine is None:
-        msg = (
-            f"neither sform, qform nor pixdim {header['pixdim'][1:4].tolist()} is a usable geometry"
-        )
+        pixdim = header["pixdim"][1:4].tolist()
+        msg = f"neither sform, qform nor pixdim {pixdim} of the header is a usable geometry"
         raise BadGeometry(msg)
+    facts: dict[str, Fact] = {
+        "sform_code": codes["sform"],
+        "qform_code": codes["qform"],
+        "units": units,
+        "affine_from": taken_from,
+    }
     return affine, facts, notes
 
 

@@ -9,6 +9,7 @@ their 0.5 % quantile is below -100 HU. The limits below leave a wide margin to e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
@@ -83,20 +84,15 @@ def judge_values(sample: np.ndarray, name: str) -> tuple[ValueRepair, tuple[Note
         _refuse(name, f"lies below {_PADDING_HU:g} everywhere (up to {values.max():g})")
     _refuse_flat_or_labels(inside, name)
     low, high = np.percentile(inside, [0.5, 99.0])
-    if low < _NO_NEGATIVES:
-        repair = ValueRepair()
-    else:
-        repair = _find_repair(inside)
-        if repair is None:
-            _refuse(
-                name, f"has no values below water (0.5 % quantile {low:g}, 99 % quantile {high:g})"
-            )
+    repair = ValueRepair() if low < _NO_NEGATIVES else _find_repair(inside)
+    if repair is None:
+        _refuse(name, f"has no values below water (0.5 % quantile {low:g}, 99 % quantile {high:g})")
     repaired = repair.apply(inside)
     _refuse_strange_mixture(repaired, name)
     return repair, _notes(repair, values, repaired)
 
 
-def _refuse(name: str, found: str) -> None:
+def _refuse(name: str, found: str) -> NoReturn:
     msg = (
         f"{name} {found}; expected a CT in Hounsfield units (air -1000, water 0, bone above 200). "
         "Is it an MR, a PET, a label map, or a normalised or windowed copy?"
@@ -133,7 +129,7 @@ def _is_body(values: np.ndarray) -> bool:
         return False
     soft = np.count_nonzero(np.abs(tissue) < 200)
     between = np.count_nonzero((inside > -750) & (inside < -250))
-    return soft > _STRICT_SOFT * len(tissue) and between < _STRICT_BETWEEN * soft
+    return bool(soft > _STRICT_SOFT * len(tissue) and between < _STRICT_BETWEEN * soft)
 
 
 def _refuse_strange_mixture(values: np.ndarray, name: str) -> None:

@@ -63,19 +63,21 @@ def prepare_raw(raw: RawScan, name: str, settings: PreparationConfig) -> Prepare
     orientation = closest_orientation(raw.grid)
     stored = orientation.apply(Volume(raw.array, raw.grid))
     view = replace(raw, array=stored.array, grid=stored.grid)
-    repair, notes = ValueRepair(), ()
+    repair = ValueRepair()
+    notes = list(raw.notes)
     if settings.check_hounsfield:
         sample = replace(raw, array=sample_of(view.array)).values()
-        repair, notes = judge_values(sample, name)
+        repair, remarks = judge_values(sample, name)
+        notes += remarks
     hounsfield, counts = _to_hounsfield(view, repair)
     ct = Volume(hounsfield, stored.grid)
-    notes = (*raw.notes, *notes, *_count_notes(counts, hounsfield.size))
+    notes += _count_notes(counts, hounsfield.size)
     facts = {
         **raw.facts, **counts, **_quantiles(hounsfield), "orientation": axis_codes(raw.grid),
         "slope": raw.slope, "intercept": raw.intercept, "offset_removed": repair.offset,
         "sheared": not raw.grid.is_orthonormal,
     }  # fmt: skip
-    return PreparedScan(ct, ScanRecord(name, raw.source, orientation, ct.grid, facts, notes))
+    return PreparedScan(ct, ScanRecord(name, raw.source, orientation, ct.grid, facts, tuple(notes)))
 
 
 def _require_enough(raw: RawScan, name: str, settings: PreparationConfig) -> None:
@@ -89,15 +91,15 @@ def _require_enough(raw: RawScan, name: str, settings: PreparationConfig) -> Non
         raise BadGeometry(msg)
 
 
-def _to_hounsfield(raw: RawScan, repair: ValueRepair) -> tuple[np.ndarray, dict[str, Fact]]:
+def _to_hounsfield(raw: RawScan, repair: ValueRepair) -> tuple[np.ndarray, dict[str, int]]:
     """Return (z, y, x) int16 in HU_RANGE, and how many voxels had to be replaced or clipped."""
     out = np.empty(raw.array.shape, np.int16)
-    counts: dict[str, Fact] = {
+    counts = {
         "non_finite_voxels": 0,
         "voxels_below_range": 0,
         "voxels_above_range": 0,
     }
-    for start in range(0, out.shape[0], _SLAB_SLICES):
+    for start in range(0, len(out), _SLAB_SLICES):
         slab = slice(start, start + _SLAB_SLICES)
         values = raw.values(slab)
         if not repair.is_identity:
@@ -132,7 +134,7 @@ def _quantiles(hounsfield: np.ndarray) -> dict[str, Fact]:
     return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
-def _count_notes(counts: dict[str, Fact], n_voxels: int) -> list[Note]:
+def _count_notes(counts: dict[str, int], n_voxels: int) -> list[Note]:
     notes = []
     if counts["non_finite_voxels"]:
         share = 100 * counts["non_finite_voxels"] / n_voxels

@@ -196,7 +196,7 @@ def test_truncated_gzip(tmp_path, keep):
     nib.save(nib.Nifti1Image(stored_array((60, 50, 40)), np.eye(4)), tmp_path / "a.nii.gz")
     content = (tmp_path / "a.nii.gz").read_bytes()
     (tmp_path / "a.nii.gz").write_bytes(content[: int(keep * len(content))])
-    with pytest.raises(UnreadableScan, match="a.nii.gz"):
+    with pytest.raises(UnreadableScan, match=r"a\.nii\.gz"):
         read_nifti(tmp_path / "a.nii.gz")
 
 
