@@ -64,12 +64,12 @@ def reference_tiles(
     """Return the reference's tile starts in its order: first axis fastest (REFERENCE §3).
 
     Starts are 0, step, 2 step, …; the last one is pushed back to end with the whole. A tile larger
-    than the whole is centred, with a negative start.
+    than the whole is centred, rounded down, with a negative start.
     """
     axes = []
     for size, width, stride in zip(shape, tile, step, strict=True):
         if width >= size:
-            axes.append([-((width - size) // 2)])
+            axes.append([(size - width) // 2])
             continue
         last = size - width
         axes.append([*range(0, last, stride or width), last])

@@ -1,4 +1,4 @@
-"""P15-P18: upsampling, forward passes with recorded weights, and parameter counts of the reference."""
+"""P15-P18: upsampling, forward passes with recorded weights, parameter counts of the reference."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,8 @@ def scnet_key(keys, path):
     if layer == "head":
         place = f"{part}_heatmaps/{variable}:0"
     else:
-        place = f"unet_avg_linear3d_{3 if part == 'local' else 4}/{layer.replace('_', '/')}/{variable}:0"
+        unet = f"unet_avg_linear3d_{3 if part == 'local' else 4}"
+        place = f"{unet}/{layer.replace('_', '/')}/{variable}:0"
     (key,) = [k for k in keys if k.endswith(f"/{place}")]
     return key
 

@@ -1,4 +1,4 @@
-"""Checkpoints of the reference: all three import and reproduce its outputs; anything odd is named."""
+"""Checkpoints of the reference: all import and reproduce its outputs; anything odd is named."""
 
 import json
 import shutil
@@ -152,7 +152,7 @@ def test_a_damaged_checkpoint_is_named(copied):
     data = copied.parent / "ckpt-10.data-00000-of-00001"
     whole = data.read_bytes()
     data.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BundleError, match="ends inside model/.*truncated"):
+    with pytest.raises(BundleError, match=r"ends inside model/.*truncated"):
         ModelBundle.open(copied, STAGES[0])
     data.write_bytes(bytes(b ^ 1 for b in whole))
     with pytest.raises(BundleError, match="checksum of model/"):
