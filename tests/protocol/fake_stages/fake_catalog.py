@@ -1,4 +1,4 @@
-"""A pipeline of two stages, without networks and images: text in, text out.
+"""A pipeline of two or three stages, without networks and images: text in, text out.
 
 The first copies the user's file; how the second behaves for a case is the text itself.
 """
@@ -6,7 +6,7 @@ The first copies the user's file; how the second behaves for a case is the text 
 from dataclasses import replace
 
 from payerseg.results.artifacts import Artifact
-from payerseg.stagekit.catalog import PREPARATION, SPINE_LOCALIZATION
+from payerseg.stagekit.catalog import PREPARATION, SPINE_LOCALIZATION, VERTEBRAE_LOCALIZATION
 
 TEXT = Artifact("text", "step0_preparation/text.txt", "text", keep="standard")
 DERIVED = Artifact("derived", "step1_spine_localization/{case_id}_derived.txt", "text", editable=True)
@@ -21,3 +21,13 @@ BEHAVE = replace(
     weights=False,
 )
 PIPELINE = (COPY, BEHAVE)
+
+COUNT = Artifact("count", "step2_vertebrae_localization/count.txt", "text")
+FINISH = replace(
+    VERTEBRAE_LOCALIZATION,
+    module="fake_stages.finish",
+    reads=(DERIVED,),
+    writes=(COUNT,),
+    weights=False,
+)
+LONG_PIPELINE = (COPY, BEHAVE, FINISH)
