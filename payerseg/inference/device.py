@@ -1,7 +1,8 @@
 """The only file that knows which engine runs under Keras: devices, precision, compiled forward passes.
 
 Which backend, which GPU and how many threads is decided by the environment of the process
-(KERAS_BACKEND, CUDA_VISIBLE_DEVICES, TF_NUM_INTRAOP_THREADS, OMP_NUM_THREADS), never here.
+(KERAS_BACKEND, CUDA_VISIBLE_DEVICES, TF_NUM_INTRAOP_THREADS, OMP_NUM_THREADS), never here; a GPU
+that PAYERSEG_DEVICE asks for and nobody sees is an error, not a slow run.
 """
 
 from __future__ import annotations
@@ -57,6 +58,18 @@ def gpu_capabilities() -> list[int]:
 
     gpus = [d for d in jax.devices() if d.platform == "gpu"]
     return [int(float(getattr(d, "compute_capability", 0) or 0)) for d in gpus]
+
+
+def check_device() -> None:
+    """Refuse to run on the processor where a GPU was asked for.
+
+    Raises:
+        ConfigError: PAYERSEG_DEVICE is gpu or gpu:N and the backend sees none.
+    """
+    wanted = os.environ.get("PAYERSEG_DEVICE", "auto")
+    if wanted.startswith("gpu") and not gpu_capabilities():
+        msg = f"device {wanted} was asked for, but {keras.backend.backend()} sees none; use auto or cpu"
+        raise ConfigError(msg)
 
 
 def choose_precision(precision: str = "auto") -> str:

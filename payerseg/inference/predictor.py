@@ -13,7 +13,12 @@ import numpy as np
 
 from payerseg.config.model_card import NetworkSpec, SCNetSpec
 from payerseg.domain.volume import Volume
-from payerseg.inference.device import Forward, choose_precision, compile_forward
+from payerseg.inference.device import (
+    Forward,
+    check_device,
+    choose_precision,
+    compile_forward,
+)
 from payerseg.inference.tiles import (
     Zyx,
     blend_tiles,
@@ -65,7 +70,7 @@ class Predictor:
         max_voxels: of one pass, batch included.
 
     Raises:
-        ConfigError: a precision that the device lacks.
+        ConfigError: a device that is not there, or a precision that it lacks.
         BundleError: weights and network do not fit.
     """
 
@@ -76,6 +81,7 @@ class Predictor:
         memory_mb: float = DEFAULT_MEMORY_MB,
         tiling: Tiling = WHOLE_OR_BLENDED,
     ) -> None:
+        check_device()
         card = bundle.card
         self.precision = choose_precision(precision)
         self.multiple = network_multiple(card.network)

@@ -56,6 +56,16 @@ def test_impossible_precisions_are_refused(machine):
     assert device.choose_precision("mixed_float16") == "mixed_float16"
 
 
+def test_a_gpu_that_is_not_there_is_an_error(machine, monkeypatch):
+    machine("tensorflow")
+    device.check_device()
+    monkeypatch.setenv("PAYERSEG_DEVICE", "gpu:1")
+    with pytest.raises(ConfigError, match="gpu:1 was asked for, but tensorflow sees none"):
+        device.check_device()
+    machine("tensorflow", gpus=(9,))
+    device.check_device()
+
+
 def test_a_machine_without_cpuinfo_has_no_bfloat16(monkeypatch, tmp_path):
     monkeypatch.setattr(device, "CPU_INFO", tmp_path / "none")
     assert not device.cpu_has_bfloat16()
