@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from payerseg.domain.grid import Grid
 from payerseg.domain.volume import Volume
-from payerseg.errors import NotAThreeDimensionalScan, UnreadableScan
+from payerseg.errors import BadGeometry, InputError, NotAThreeDimensionalScan, UnreadableScan
 from payerseg.imaging.compression import MAX_RATIO
 from payerseg.imaging.raw_scan import RawScan, require_plausible_grid, require_three_dimensions
 from payerseg.imaging.scan_record import SourceHeader
@@ -27,6 +27,7 @@ def read_itk(path: Path) -> RawScan:
 
     Raises:
         UnreadableScan: truncated, damaged, its voxel file missing, or not such a file.
+        BadGeometry: a spacing of zero, or axes that do not span space.
         NotAThreeDimensionalScan: 2D, several volumes, or several values per voxel.
     """
     reader_name, format_name = READERS[path.suffix.lower()]
@@ -42,9 +43,7 @@ def read_itk(path: Path) -> RawScan:
         reader.SetExtractSize([*shape, *([0] * (len(sizes) - 3))])
         image = reader.Execute()
     except RuntimeError as error:
-        reason = str(error).strip().rsplit("\n", 1)[-1]
-        msg = f"{path.name} cannot be read as {format_name} ({reason}); is it complete?"
-        raise UnreadableScan(msg) from error
+        raise _foreseen(error, path, format_name) from error
     volume = volume_from_itk(image)
     require_plausible_grid(volume.grid, path.name)
     facts = {"stored_type": volume.array.dtype.name, "affine_from": format_name}
@@ -88,6 +87,17 @@ def volume_to_itk(volume: Volume) -> sitk.Image:
     image.SetOrigin(volume.grid.origin_mm)
     image.SetDirection(volume.grid.direction)
     return image
+
+
+def _foreseen(error: RuntimeError, path: Path, format_name: str) -> InputError:
+    """Tell an unusable header from an unreadable file in what ITK says."""
+    text = str(error)
+    if "Refusing to change" in text:
+        msg = f"{path.name} has a zero spacing or axes that do not span space; check its header"
+        return BadGeometry(msg)
+    reason = text.strip().rsplit("\n", 1)[-1]
+    msg = f"{path.name} cannot be read as {format_name} ({reason}); is it complete?"
+    return UnreadableScan(msg)
 
 
 def _require_one_value(reader: sitk.ImageFileReader, path: Path) -> None:

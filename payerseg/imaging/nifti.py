@@ -27,6 +27,7 @@ FORM_DISAGREEMENT_MM = 0.1
 """qform and sform that place a corner further apart than this are reported."""
 _NIFTI1_BYTES, _NIFTI2_BYTES = 348, 540
 _UNUSABLE_DETERMINANT = 1e-3
+_QUATERNION_LIMIT = 1.01
 _UNITS = {0: "unknown", 1: "metre", 2: "mm", 3: "micron"}
 _GEOMETRY_FIELDS = (
     "pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
@@ -234,9 +235,19 @@ def _with_sound_pixdim(header: Header) -> Header:
 
 def _qform(header: Header) -> np.ndarray | None:
     try:
-        return _usable(_with_sound_pixdim(header).get_qform())
+        return _usable(_with_unit_quaternion(_with_sound_pixdim(header)).get_qform())
     except (nib.spatialimages.HeaderDataError, ValueError):
         return None
+
+
+def _with_unit_quaternion(header: Header) -> Header:
+    """Shorten a quaternion that rounding made a little too long, which nibabel refuses."""
+    names = ("quatern_b", "quatern_c", "quatern_d")
+    length = float(np.linalg.norm([header[name] for name in names]))
+    if 1 < length < _QUATERNION_LIMIT:
+        for name in names:
+            header[name] = float(header[name]) / length
+    return header
 
 
 def _disagreement(sform: np.ndarray, qform: np.ndarray, header: Header) -> list[Note]:

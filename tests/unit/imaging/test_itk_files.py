@@ -6,7 +6,7 @@ import SimpleITK as sitk
 
 from payerseg.domain.grid import Grid
 from payerseg.domain.volume import Volume
-from payerseg.errors import NotAThreeDimensionalScan, UnreadableScan
+from payerseg.errors import BadGeometry, NotAThreeDimensionalScan, UnreadableScan
 from payerseg.imaging.files import read_scan, read_volume, write_volume
 from payerseg.imaging.itk_files import volume_from_itk, volume_to_itk
 
@@ -106,6 +106,57 @@ def test_a_header_that_promises_the_moon(tmp_path):
     (tmp_path / "a.nrrd").write_text(header)
     with pytest.raises(UnreadableScan):
         read_scan(tmp_path / "a.nrrd")
+
+
+NRRD_HEADER = """NRRD0004
+type: int16
+dimension: 3
+space: {space}
+sizes: 10 9 8
+space directions: (1,0,0) (0,2,0) (0,0.5,3)
+kinds: domain domain domain
+endian: little
+encoding: raw
+space origin: (10,20,30)
+
+"""
+META_HEADER = """ObjectType = Image
+NDims = 3
+BinaryData = True
+BinaryDataByteOrderMSB = False
+TransformMatrix = {axes}
+Offset = 10 20 30
+ElementSpacing = {spacing}
+DimSize = 10 9 8
+ElementType = MET_SHORT
+ElementDataFile = LOCAL
+"""
+
+
+@pytest.mark.parametrize(
+    ("space", "signs"),
+    [
+        ("left-posterior-superior", (1, 1, 1)),
+        ("RAS", (-1, -1, 1)),
+        ("left-anterior-superior", (1, -1, 1)),
+    ],
+)
+def test_nrrd_says_where_its_axes_point(tmp_path, space, signs):
+    content = NRRD_HEADER.format(space=space).encode() + bytes(2 * 10 * 9 * 8)
+    (tmp_path / "a.nrrd").write_bytes(content)
+    matrix = read_scan(tmp_path / "a.nrrd").grid.matrix
+    wanted = np.array([[1, 0, 0, 10], [0, 2, 0.5, 20], [0, 0, 3, 30]]) * np.array(signs)[:, None]
+    np.testing.assert_allclose(matrix[:3], wanted, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("axes", "spacing"), [("1 0 0 1 0 0 0 0 1", "1 2 3"), ("1 0 0 0 1 0 0 0 1", "0 2 3")]
+)
+def test_unusable_geometry(tmp_path, axes, spacing):
+    content = META_HEADER.format(axes=axes, spacing=spacing).encode() + bytes(2 * 10 * 9 * 8)
+    (tmp_path / "a.mha").write_bytes(content)
+    with pytest.raises(BadGeometry, match=r"a\.mha"):
+        read_scan(tmp_path / "a.mha")
 
 
 def test_a_vector_image_in_memory_is_refused():

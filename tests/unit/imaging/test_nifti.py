@@ -111,6 +111,20 @@ def test_unusable_sform_falls_back_to_qform(tmp_path, bad):
     np.testing.assert_allclose(raw.grid.matrix, LPS_FROM_RAS @ oblique_affine(), atol=1e-4)
 
 
+def test_a_quaternion_a_little_too_long_still_counts(tmp_path):
+    """Half a turn about x (b = 1) in few digits; without it the scan would lie mirrored."""
+    save(tmp_path / "a.nii", stored_array(), None, np.diag([1.0, -2.0, -3.0, 1.0]))
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    header = nib.Nifti1Header(bytes(content[:348]), check=False)
+    header["quatern_b"], header["quatern_c"] = 1.0005, 0.0003
+    content[:348] = header.binaryblock
+    (tmp_path / "a.nii").write_bytes(bytes(content))
+    raw = read_nifti(tmp_path / "a.nii")
+    assert raw.facts["affine_from"] == "qform"
+    wanted = LPS_FROM_RAS @ np.diag([1.0, -2.0, -3.0, 1.0])
+    np.testing.assert_allclose(raw.grid.matrix, wanted, atol=5e-3)
+
+
 def test_no_orientation_falls_back_to_pixdim_as_nibabel(tmp_path):
     image = nib.Nifti1Image(stored_array(), None)
     image.header.set_zooms((1.0, 2.0, 3.0))
