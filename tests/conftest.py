@@ -20,6 +20,7 @@ from payerseg.domain.volume import Volume
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 AIR_HU, TISSUE_HU, BONE_HU = -1000.0, 40.0, 350.0
+CODED_HU, CODED_STEP_HU = 240.0, 40.0
 
 
 @pytest.fixture(scope="session")
@@ -101,14 +102,23 @@ def spacing_to_next_mm(vertebra: Vertebra) -> float:
     return 16.0 + 18.0 * min(vertebra.rank, 23) / 23
 
 
+def coded_hu(vertebra: Vertebra) -> float:
+    """A brightness of its own for every level, so that networks set by hand can name them."""
+    return CODED_HU + CODED_STEP_HU * vertebra.rank
+
+
 def make_synthetic_spine(
     grid: Grid | None = None,
     first: str = "T10",
     last: str = "L2",
     noise_hu: float = 8.0,
     seed: int = 0,
+    coded: bool = False,
 ) -> SyntheticSpine:
-    """Draw the vertebrae `first`..`last` (no T13) around the centre of `grid`."""
+    """Draw the vertebrae `first`..`last` (no T13) around the centre of `grid`.
+
+    `coded` gives every level the brightness that `handmade_weights` knows it by.
+    """
     grid = grid if grid is not None else plain_grid()
     chain = [v for v in Vertebra if Vertebra[first].rank <= v.rank <= Vertebra[last].rank]
     chain = [v for v in chain if v is not Vertebra.T13]
@@ -122,7 +132,8 @@ def make_synthetic_spine(
     for vertebra, center in zip(chain, centers, strict=True):
         radii = (17.0, 14.0, 0.42 * spacing_to_next_mm(vertebra))
         inside = (((points - center) / radii) ** 2).sum(axis=1) < 1
-        hu[inside], labels[inside] = BONE_HU, vertebra.verse_label
+        hu[inside] = coded_hu(vertebra) if coded else BONE_HU
+        labels[inside] = vertebra.verse_label
     hu += np.random.default_rng(seed).normal(0, noise_hu, len(hu))
     present = grid.contains(centers)
     marks = [
@@ -143,7 +154,7 @@ def _curve(chain: list[Vertebra], grid: Grid) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def synthetic_spine():
-    """The function `make_synthetic_spine(grid=None, first="T10", last="L2", noise_hu=8, seed=0)`."""
+    """The function `make_synthetic_spine`: grid=None, first="T10", last="L2", noise_hu=8, seed=0."""
     return make_synthetic_spine
 
 
@@ -155,55 +166,75 @@ def spine() -> SyntheticSpine:
 
 @pytest.fixture(scope="session")
 def handmade_weights(tmp_path_factory) -> dict[str, Path]:
-    """Bundles by stage whose networks were not trained but set by hand: they see bright ellipsoids.
+    """Bundles by stage whose networks were not trained but set by hand, for coded synthetic spines.
 
-    Stage 1 marks bone; stage 2 marks bone in every channel, so names are guesses; stage 3 marks bone
-    near the given point. Small enough to run in a second, and what they do can be reasoned about.
+    Stage 1 marks what is brighter than tissue. Stage 2 knows every level by its brightness: the local
+    heatmap of a level marks what is brighter than its band, the spatial one what is darker, and the
+    product is the band. Stage 3 marks what is bright and near the given point. They run in a second,
+    and what they do can be reasoned about.
     """
-    from payerseg.config.model_card import ModelCard, SamplingSpec, SCNetSpec, UNetSpec
+    from payerseg.config.model_card import ModelCard, SamplingSpec, SCNetSpec, UNetSpec, WindowSpec
     from payerseg.networks.build import build_network
     from payerseg.networks.bundle import save
 
     one = {"widths": (1,), "repeats": 1, "style": "simple"}
-    bone = UNetSpec(**one, head_activation="sigmoid")
-    many = UNetSpec(**one, outputs=26, head_activation="sigmoid")
-    near = UNetSpec(**one, inputs=2, head_activation="sigmoid")
-    spatial = UNetSpec(**one, inputs=26, outputs=26, head_bias=5.0)
-    labels = tuple(Vertebra.from_channel(k).verse_label for k in range(26))
-    cards = [
-        ModelCard("spine_localization", bone, SamplingSpec(8.0, multiple=4)),
-        ModelCard(
-            "vertebrae_localization",
-            SCNetSpec(local=many, spatial=spatial, pool=2),
-            SamplingSpec(3.0, multiple=4, margin_mm=(10.0, 10.0, 10.0)),
-            channels=labels,
+    levels = [coded_hu(Vertebra.from_channel(k)) / 600 for k in range(26)]
+    bands = SCNetSpec(
+        local=UNetSpec(**one, outputs=26, head_activation="sigmoid"),
+        spatial=UNetSpec(**one, outputs=26),
+        pool=1,
+        spatial_input="image",
+        spatial_activation="sigmoid",
+    )
+    half = CODED_STEP_HU / 600 / 2
+    made = [
+        (
+            ModelCard(
+                "spine_localization",
+                UNetSpec(**one, head_activation="sigmoid"),
+                SamplingSpec(8.0, multiple=4),
+            ),
+            {"head": (40.0, [0.2])},
         ),
-        ModelCard(
-            "vertebrae_segmentation",
-            near,
-            SamplingSpec(2.0, multiple=4, size_xyz=(32, 32, 32)),
-            output="probability",
+        (
+            ModelCard(
+                "vertebrae_localization",
+                bands,
+                SamplingSpec(3.0, multiple=4, margin_mm=(10.0, 10.0, 10.0)),
+                channels=tuple(Vertebra.from_channel(k).verse_label for k in range(26)),
+            ),
+            {
+                "local_head": (200.0, [level - half for level in levels]),
+                "spatial_head": (-200.0, [level + half for level in levels]),
+            },
+        ),
+        (
+            ModelCard(
+                "vertebrae_segmentation",
+                UNetSpec(**one, inputs=2, head_activation="sigmoid"),
+                SamplingSpec(2.0, multiple=4, size_xyz=(32, 32, 32), window=WindowSpec(high=0.4)),
+                output="probability",
+            ),
+            {"head": (40.0, [0.45])},
         ),
     ]
     root = tmp_path_factory.mktemp("handmade")
-    for card in cards:
+    for card, heads in made:
         model = build_network(card.network)
-        # sigmoid(steepness * (sum of inputs - threshold)); inputs are HU / 600 and heat in 0..1
-        threshold = 0.7 if card.stage == "vertebrae_segmentation" else 0.3
         for variable in model.weights:
-            variable.assign(_by_hand(variable.path, variable.shape, threshold))
+            variable.assign(_by_hand(variable.path, tuple(variable.shape), heads))
         save(model, card, root / card.stage)
-    return {card.stage: root / card.stage for card in cards}
+    return {card.stage: root / card.stage for card, _ in made}
 
 
-def _by_hand(path: str, shape: tuple[int, ...], threshold: float, steepness: float = 20.0):
-    """Values that pass the input through the one convolution and threshold it in the head."""
+def _by_hand(path: str, shape: tuple[int, ...], heads: dict[str, tuple[float, list[float]]]):
+    """Values by which a convolution sums its inputs, and a head is steepness * (sum - threshold)."""
     value = np.zeros(shape, np.float32)
-    is_head = "head" in path
-    if path.startswith("spatial"):  # ends in tanh(5), nearly 1 everywhere: local heatmaps decide
-        return value + 5.0 if is_head and path.endswith("bias") else value
-    if path.endswith("kernel"):
-        value[shape[0] // 2, shape[1] // 2, shape[2] // 2] = steepness if is_head else 1.0
-    elif is_head:
-        value -= steepness * threshold
+    layer, _, kind = path.partition("/")
+    if layer in heads and kind == "kernel":
+        value[:] = heads[layer][0]
+    elif layer in heads:
+        value[:] = -heads[layer][0] * np.array(heads[layer][1])
+    elif kind == "kernel":
+        value[1, 1, 1] = 1.0
     return value

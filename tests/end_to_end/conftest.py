@@ -58,7 +58,9 @@ def good_scans(tmp_path_factory, synthetic_spine, synthetic_grids) -> Path:
         ("thoracic.mha", "anisotropic", ("T8", "T12")),
         ("third.nrrd", "far_origin", ("T10", "L2")),
     ]:
-        write_volume(synthetic_spine(synthetic_grids[grid](), *levels).ct, folder / name)
+        write_volume(
+            synthetic_spine(synthetic_grids[grid](), *levels, coded=True).ct, folder / name
+        )
     return folder
 
 
