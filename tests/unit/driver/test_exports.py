@@ -1,0 +1,153 @@
+import csv
+import json
+import math
+import os
+
+import pytest
+
+from payerseg.domain.vertebra import Vertebra
+from payerseg.driver.exports import write_exports, write_flat
+from payerseg.driver.settings import RunSettings
+from payerseg.results.artifacts import LANDMARKS_CSV, SEGMENTATION, SPINE_BOX
+from payerseg.results.landmark_rows import LandmarkRow
+
+TABLE = "label,X,Y,Z,score,flags\nT12,1.5,-2.25,100.125,0.9000,\nL1,1.0,-2.0,70.0,1.0000,edited\n"
+STATES = {
+    "preparation": {"state": "fresh", "seconds": 1.5, "peak_rss_mb": 80.0},
+    "spine_localization": {"state": "done", "seconds": 2.0, "peak_rss_mb": 900.5},
+    "vertebrae_localization": {"state": "edited", "seconds": 3.0, "peak_rss_mb": 100.0},
+    "vertebrae_segmentation": {"state": "done", "seconds": 4.0, "peak_rss_mb": 100.0},
+}
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return RunSettings(tmp_path / "out", exports=("flat",))
+
+
+def make_case(settings, case_id, states=STATES, table=TABLE, status="ok"):
+    folder = settings.case_folder(case_id)
+    for artifact, text in [
+        (SPINE_BOX, json.dumps({"low_mm": [1.0, 2.0, 3.0], "high_mm": [4.0, 5.0, 6.5]})),
+        (LANDMARKS_CSV, table),
+        (SEGMENTATION, "mask"),
+    ]:
+        folder.path(artifact).parent.mkdir(parents=True, exist_ok=True)
+        folder.path(artifact).write_text(text)
+        folder.manifest_path(artifact.step).write_text("{}")
+    folder.status_path.write_text(
+        json.dumps({"status": status, "message": "", "image": "/in/a.nii", "stages": states})
+    )
+    return folder
+
+
+def read_reference_landmarks(path):
+    """Read as the reference does: id, then 26 points of three numbers, `nan` for none."""
+    found = {}
+    for line in path.read_text().splitlines():
+        case_id, *numbers = line.split(",")
+        values = [float(number) for number in numbers]
+        found[case_id] = [values[i : i + 3] for i in range(0, len(values), 3)]
+    return found
+
+
+def test_root_tables_have_the_references_format(settings, shared_dir):
+    """P25: line by line as example_*.csv, which parse by the same few lines."""
+    make_case(settings, "sub-1")
+    make_case(settings, "sub-2", table="label,X,Y,Z\nT13,0,0,-1\n")
+    write_exports(settings)
+    ours, examples = settings.output, shared_dir / "reference" / "golden"
+    points = read_reference_landmarks(ours / "landmarks.csv")
+    reference = read_reference_landmarks(examples / "example_landmarks.csv")
+    assert {len(item) for item in points.values()} == {len(item) for item in reference.values()} == {26}
+    assert points["sub-1"][18] == [1.5, -2.25, 100.125]
+    assert points["sub-1"][19] == [1.0, -2.0, 70.0]
+    assert all(math.isnan(v) for point in points["sub-1"][:18] for v in point)
+    assert points["sub-2"][25] == [0.0, 0.0, -1.0]
+    for name in ("bbs.csv", "valid_landmarks.csv"):
+        columns = {len(line.split(",")) for line in (ours / name).read_text().splitlines()}
+        expected = (examples / f"example_{name}").read_text().splitlines()
+        if name == "bbs.csv":
+            assert columns == {len(line.split(",")) for line in expected} == {7}
+    assert (ours / "valid_landmarks.csv").read_text() == "sub-1,18,19\nsub-2,25\n"
+    assert (ours / "bbs.csv").read_text().splitlines()[0] == "sub-1,1.0,2.0,3.0,4.0,5.0,6.5"
+
+
+def test_the_references_landmarks_come_back_through_our_writer(settings, shared_dir):
+    """P25, the other way: their table → our rows → our table: the same numbers."""
+    example = shared_dir / "reference" / "golden" / "example_landmarks.csv"
+    theirs = read_reference_landmarks(example)
+    for case_id, points in theirs.items():
+        rows = [
+            ",".join([Vertebra.from_channel(i).name, *map(repr, point)])
+            for i, point in enumerate(points)
+            if not math.isnan(point[0])
+        ]
+        make_case(settings, case_id, table="\n".join(["label,X,Y,Z", *rows]) + "\n")
+    write_exports(settings)
+    assert (settings.output / "landmarks.csv").read_text() == example.read_text()
+    valid = shared_dir / "reference" / "golden" / "example_valid_landmarks.csv"
+    assert (settings.output / "valid_landmarks.csv").read_text() == valid.read_text()
+
+
+def test_only_true_results_are_exported(settings):
+    make_case(settings, "good")
+    failed = {**STATES, "vertebrae_localization": {"state": "failed"}}
+    make_case(settings, "failed", failed, status="failed_vertebrae_localization_bug")
+    no_spine = {name: {"state": "no_spine"} for name in STATES}
+    make_case(settings, "empty", no_spine, status="no_spine")
+    folder = make_case(settings, "unproven")
+    folder.manifest_path(LANDMARKS_CSV.step).unlink()
+    write_exports(settings)
+    lines = (settings.output / "landmarks.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["good"]
+    boxes = (settings.output / "bbs.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in boxes] == ["failed", "good", "unproven"]
+
+
+def test_the_summary_has_a_line_for_every_case(settings):
+    make_case(settings, "a")
+    make_case(settings, "b", {"preparation": {"state": "failed"}}, status="failed_preparation_input")
+    write_exports(settings)
+    with (settings.output / "summary.csv").open() as file:
+        a, b = csv.DictReader(file)
+    assert (a["status"], a["n_vertebrae"], a["first"], a["last"]) == ("ok", "2", "T12", "L1")
+    assert (a["seconds"], a["peak_rss_mb"]) == ("10.5", "900.5")
+    assert (b["status"], b["n_vertebrae"], b["preparation"]) == (
+        "failed_preparation_input",
+        "0",
+        "failed",
+    )
+
+
+def test_flat_copies(settings):
+    make_case(settings, "a")
+    write_exports(settings)
+    flat = settings.output / "flat"
+    assert sorted(path.name for path in flat.iterdir()) == [
+        "a_landmarks.csv",
+        "a_landmarks.json",
+        "a_segmentation.nii.gz",
+    ]
+    assert (flat / "a_landmarks.csv").read_text().splitlines() == [
+        "label,X,Y,Z",
+        "19,1.5,-2.25,100.125",
+        "20,1.0,-2.0,70.0",
+    ]
+    first = json.loads((flat / "a_landmarks.json").read_text())[0]
+    assert first == {"label": 19, "X": 1.5, "Y": -2.25, "Z": 100.125}
+
+
+def test_a_flat_copy_is_a_copy_and_made_again_only_when_needed(settings, tmp_path):
+    case = make_case(settings, "a")
+    row = LandmarkRow(Vertebra.L1, (1.0, 2.0, 3.0))
+    write_flat(case, [row], tmp_path)
+    copy = tmp_path / "a_segmentation.nii.gz"
+    inode = copy.stat().st_ino
+    assert inode != case.path(SEGMENTATION).stat().st_ino
+    write_flat(case, [row], tmp_path)
+    assert copy.stat().st_ino == inode
+    case.path(SEGMENTATION).write_text("edited")
+    os.utime(case.path(SEGMENTATION), (5, 5))
+    write_flat(case, [row], tmp_path)
+    assert copy.read_text() == "edited"
