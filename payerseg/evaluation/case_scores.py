@@ -1,0 +1,132 @@
+"""One case, prediction against truth: every score that the tables are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from payerseg.domain.grid import Grid
+from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.vertebra import Vertebra
+from payerseg.domain.volume import Volume
+from payerseg.errors import GridMismatch
+from payerseg.evaluation.landmark_scores import ScanLandmarkScores, score_landmarks
+from payerseg.evaluation.mask_scores import MaskScores, score_masks
+from payerseg.evaluation.predictions import Prediction
+from payerseg.evaluation.truth import Truth
+from payerseg.imaging.resample import resample
+
+NO_RESULT = "no_result"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringRules:
+    """What is scored and how strictly.
+
+    Attributes:
+        masks: score label maps where both sides have one.
+        surfaces: also their surfaces; much slower.
+        resample: bring a prediction from another grid onto the truth's instead of refusing it.
+    """
+
+    masks: bool = True
+    surfaces: bool = True
+    resample: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CaseScores:
+    """All scores of one case.
+
+    Attributes:
+        case_id: as the truth names it.
+        group: for tables that sum up by group; "" without groups.
+        status: of the results; "no_result" where they do not hold the case.
+        needs_review: whether the method doubts itself; None where it never says.
+        landmarks: outcomes of its vertebrae.
+        masks: one per true label that was not left unmarked; empty without masks.
+        n_in_box: true centres inside stage 1's box; None without one.
+        slice_mm: largest spacing of the scan; None where it is not known.
+    """
+
+    case_id: str
+    group: str
+    status: str
+    needs_review: bool | None
+    landmarks: ScanLandmarkScores
+    masks: tuple[MaskScores, ...] = ()
+    n_in_box: int | None = None
+    slice_mm: float | None = None
+
+    @property
+    def silently_wrong(self) -> bool:
+        """Whether something is wrong and the method does not say so."""
+        return not self.landmarks.all_right and not self.needs_review
+
+
+def score_case(
+    prediction: Prediction, truth: Truth, rules: ScoringRules, group: str = ""
+) -> CaseScores:
+    """Score one case.
+
+    Raises:
+        GridMismatch: the label maps lie on different grids and resampling was not asked for.
+    """
+    grid = prediction.scan_grid or truth.scan_grid or _grid_of(prediction.labels)
+    landmarks = score_landmarks(
+        prediction.landmarks, truth.landmarks, unmarked=truth.unmarked, scan_grid=grid
+    )
+    masks: list[MaskScores] = []
+    # Landmarks without a label map: stage 3 was not asked for. Neither: the case failed.
+    segmented = prediction.labels is not None or not prediction.landmarks
+    if rules.masks and truth.labels is not None and segmented:
+        predicted = _on_truth_grid(prediction, truth.labels, resampled=rules.resample)
+        labels = _scored_labels(truth)
+        masks = score_masks(predicted, truth.labels, labels, surfaces=rules.surfaces)
+    in_box = None
+    if prediction.box is not None and truth.landmarks:
+        in_box = int(prediction.box.contains(truth.landmarks.positions_mm).sum())
+    return CaseScores(
+        case_id=truth.case_id,
+        group=group,
+        status=prediction.status or "ok",
+        needs_review=prediction.needs_review,
+        landmarks=landmarks,
+        masks=tuple(masks),
+        n_in_box=in_box,
+        slice_mm=max(grid.spacing_mm) if grid else None,
+    )
+
+
+def score_absent(truth: Truth, rules: ScoringRules, group: str = "") -> CaseScores:
+    """Score a case that the results do not hold: every vertebra is missed."""
+    nothing = Prediction(truth.case_id, Landmarks(), status=NO_RESULT)
+    return score_case(nothing, truth, rules, group)
+
+
+def _grid_of(labels: Volume | None) -> Grid | None:
+    return labels.grid if labels is not None else None
+
+
+def _scored_labels(truth: Truth) -> tuple[int, ...]:
+    left_out = {vertebra.verse_label for vertebra in truth.unmarked}
+    present = set(np.unique(truth.labels.array).tolist()) if truth.labels is not None else set()
+    known = [vertebra.verse_label for vertebra in Vertebra]
+    return tuple(label for label in known if label in present - left_out)
+
+
+def _on_truth_grid(prediction: Prediction, truth: Volume, *, resampled: bool) -> Volume:
+    """Return the predicted labels on the truth's grid; empty where there are none."""
+    labels = prediction.labels
+    if labels is None:
+        return truth.with_array(np.zeros(truth.array.shape, np.uint8))
+    if labels.grid.same_space_as(truth.grid):
+        return labels
+    if not resampled:
+        msg = (
+            f"{prediction.case_id}: the label map's grid {labels.grid} is not the truth's "
+            f"{truth.grid}; --resample brings it there by nearest neighbour"
+        )
+        raise GridMismatch(msg)
+    return resample(labels, onto=truth.grid, interpolation="nearest", outside=0)

@@ -1,0 +1,300 @@
+"""The written outcome of an evaluation: CSV and JSON for programs, Markdown and HTML for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from payerseg import __version__
+from payerseg.evaluation.bootstrap import Interval
+from payerseg.evaluation.case_scores import CaseScores
+from payerseg.evaluation.charts import bar_chart, strip_chart
+from payerseg.evaluation.comparison import Comparison
+from payerseg.evaluation.tables import (
+    Figures,
+    figures,
+    figures_table,
+    scan_table,
+    summed_by,
+    vertebra_table,
+)
+
+NO_VALUE = "–"
+
+Rows = list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Everything an evaluation found.
+
+    Attributes:
+        name: of the results.
+        cases: scores.
+        figures: of each group.
+        left_out: case → why it was not scored.
+        comparison: with a second results folder, None without.
+    """
+
+    name: str
+    cases: tuple[CaseScores, ...]
+    figures: tuple[Figures, ...]
+    left_out: dict[str, str]
+    comparison: Comparison | None = None
+
+
+def summarize(
+    name: str, cases: Sequence[CaseScores], left_out: dict[str, str], draws: int, seed: int
+) -> Evaluation:
+    """Return the evaluation of scored cases, without a comparison."""
+    return Evaluation(name, tuple(cases), tuple(figures(cases, draws, seed)), dict(left_out))
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Write `vertebrae.csv scans.csv levels.csv regions.csv groups.csv` and the three summaries.
+
+    Returns:
+        The written files; the last is the HTML page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    vertebrae = vertebra_table(evaluation.cases)
+    tables = {
+        "vertebrae": vertebrae,
+        "scans": scan_table(evaluation.cases),
+        "levels": summed_by(vertebrae, "vertebra"),
+        "regions": summed_by(vertebrae, "region"),
+        "groups": figures_table(evaluation.figures),
+    }
+    if evaluation.comparison is not None:
+        tables["changed"] = evaluation.comparison.changed
+    written = []
+    for name, table in tables.items():
+        path = folder / f"{name}.csv"
+        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+        written.append(path)
+    texts = {
+        "summary.json": as_json(evaluation),
+        "summary.md": as_markdown(evaluation),
+        "report.html": as_html(evaluation),
+    }
+    for name, text in texts.items():
+        (folder / name).write_bytes(text.encode("utf-8"))
+        written.append(folder / name)
+    return written
+
+
+def as_json(evaluation: Evaluation) -> str:
+    """Return figures, differences and what was left out as JSON."""
+    data: dict[str, object] = {
+        "payerseg": __version__,
+        "results": evaluation.name,
+        "figures": [asdict(one) for one in evaluation.figures],
+        "left_out": evaluation.left_out,
+    }
+    if evaluation.comparison is not None:
+        data["comparison"] = {
+            "first": evaluation.comparison.first,
+            "second": evaluation.comparison.second,
+            "cases": evaluation.comparison.cases,
+            "differences": [asdict(one) for one in evaluation.comparison.differences],
+        }
+    return json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def figure_rows(found: Sequence[Figures]) -> Rows:
+    """Return the figures as text, a line per figure and a column per group, names first."""
+    rows = [["", *(one.group for one in found)]]
+    lines: dict[str, Callable[[Figures], str]] = {
+        "scans (vertebrae)": lambda f: f"{f.scans} ({f.vertebrae})",
+        "identified within 20 mm": lambda f: _interval(f.id_rate, percent=True),
+        "missed / extra": lambda f: f"{f.missed} / {f.extra}",
+        "mean distance, mm": lambda f: _interval(f.distance_mm),
+        "… slices of 4 mm and more": lambda f: _interval(f.distance_thick_mm),
+        "scans all right": lambda f: f"{f.all_right} of {f.scans}",
+        "scans with shifted levels": lambda f: str(f.shifted),
+        "wrong scans silent / flagged": lambda f: f"{f.silently_wrong} / {f.wrong_flagged}",
+        "right scans flagged": lambda f: str(f.right_flagged),
+        "centres outside stage 1's box": lambda f: _or_dash(f.outside_box),
+        "Dice": lambda f: _interval(f.dice, digits=3),
+        "worst level": _worst,
+        "HD95, mm": lambda f: _interval(f.hd95_mm),
+        "ASSD, mm": lambda f: _interval(f.assd_mm),
+        "scans without spine right": lambda f: f"{f.no_spine_right} of {f.no_spine_scans}",
+    }
+    for name, text in lines.items():
+        cells = [text(one) for one in found]
+        if any(cell not in (NO_VALUE, "0 of 0") for cell in cells):
+            rows.append([name, *cells])
+    return rows
+
+
+def comparison_rows(comparison: Comparison) -> Rows:
+    """Return the differences as text, names first; "*" where the interval leaves out zero."""
+    rows = [["", comparison.first, comparison.second, "difference", "better / worse / all"]]
+    for one in comparison.differences:
+        difference = _interval(one.difference, digits=3) + (" *" if one.clear else "")
+        counts = f"{one.better} / {one.worse} / {one.n}"
+        rows.append([one.score, f"{one.first:.3f}", f"{one.second:.3f}", difference, counts])
+    return rows
+
+
+def scan_rows(cases: Sequence[CaseScores]) -> Rows:
+    """Return a line per scan in words, wrong ones first, names first."""
+    rows = [["scan", "group", "identified", "mm", "Dice", "status", "what is wrong"]]
+    for case in sorted(cases, key=lambda c: (c.landmarks.all_right, c.case_id)):
+        marks, distances = case.landmarks, case.landmarks.distances_mm
+        dices = [score.dice for score in case.masks]
+        rows.append(
+            [
+                case.case_id,
+                case.group,
+                f"{marks.count('identified')}/{marks.n_true}",
+                f"{distances.mean():.2f}" if distances.size else NO_VALUE,
+                f"{sum(dices) / len(dices):.3f}" if dices else NO_VALUE,
+                case.status,
+                what_is_wrong(case) or "",
+            ]
+        )
+    return rows
+
+
+def what_is_wrong(case: CaseScores) -> str:
+    """Say what is wrong with a scan, "" where nothing is."""
+    marks, parts = case.landmarks, []
+    if marks.shift.levels:
+        shift = marks.shift
+        first, last = (v.name if v else "" for v in (shift.first, shift.last))
+        parts.append(f"{first}-{last} named {shift.levels:+d} levels")
+    for outcome, word in (("missed", "missed"), ("extra", "extra"), ("far", "too far")):
+        names = [one.vertebra.name for one in marks.outcomes if one.outcome == outcome]
+        if names:
+            parts.append(f"{word}: {', '.join(names)}")
+    mixed = [one for one in marks.outcomes if one.outcome == "mixed_up"]
+    parts += [f"{o.vertebra.name} lies at {o.nearest.name if o.nearest else '?'}" for o in mixed]
+    if parts and not case.needs_review:
+        parts.append("not flagged")
+    return "; ".join(parts)
+
+
+def as_markdown(evaluation: Evaluation) -> str:
+    """Return the figures, the comparison and a line per scan as Markdown."""
+    parts = [
+        f"# Evaluation of {evaluation.name}\n",
+        _markdown_table(figure_rows(evaluation.figures)),
+    ]
+    parts.append(
+        "\nIn brackets 95 % intervals (bootstrap over scans). "
+        "Definitions: docs/evaluation.md of payerseg.\n"
+    )
+    if evaluation.comparison is not None:
+        parts += ["\n## Comparison\n", _markdown_table(comparison_rows(evaluation.comparison))]
+    parts += ["\n## Scans\n", _markdown_table(scan_rows(evaluation.cases))]
+    if evaluation.left_out:
+        rows = [["left out", "why"], *([k, v] for k, v in evaluation.left_out.items())]
+        parts += ["\n## Not scored\n", _markdown_table(rows)]
+    return "\n".join(parts) + "\n"
+
+
+def as_html(evaluation: Evaluation) -> str:
+    """Return one page that needs nothing else, with plots."""
+    vertebrae = vertebra_table(evaluation.cases)
+    title = f"Evaluation of {evaluation.name}"
+    body = [f"<h1>{escape(title)}</h1>", _html_table(figure_rows(evaluation.figures))]
+    body.append("<p>In brackets 95 % intervals (bootstrap over scans).</p>")
+    if evaluation.comparison is not None:
+        body += ["<h2>Comparison</h2>", _html_table(comparison_rows(evaluation.comparison))]
+    body += ["<h2>By level</h2>", *_charts(vertebrae)]
+    body += ["<h2>Scans</h2>", _html_table(scan_rows(evaluation.cases))]
+    if evaluation.left_out:
+        rows = [["left out", "why"], *([k, v] for k, v in evaluation.left_out.items())]
+        body += ["<h2>Not scored</h2>", _html_table(rows)]
+    body.append(f"<footer>payerseg {escape(__version__)}</footer>")
+    return _PAGE.format(title=escape(title), body="\n".join(body))
+
+
+def _charts(vertebrae: pd.DataFrame) -> list[str]:
+    true = vertebrae[vertebrae["outcome"].notna() & ~vertebrae["outcome"].str.contains("extra")]
+    shares = {
+        str(level): (int((part["outcome"] == "identified").sum()), len(part))
+        for level, part in true.groupby("vertebra")
+    }
+    hits = true[true["outcome"] == "identified"]
+    charts = [bar_chart("identified / true", shares)] if shares else []
+    for column, title, limits in (
+        ("distance_mm", "distance of identified centres, mm", None),
+        ("dice", "Dice", (0.0, 1.0)),
+        ("hd95_mm", "HD95, mm", None),
+    ):
+        source = hits if column == "distance_mm" else vertebrae
+        known = source[source[column].notna()]
+        values = {
+            str(level): list(zip(part["case"], part[column].astype(float), strict=True))
+            for level, part in known.groupby("vertebra")
+        }
+        if values:
+            charts.append(strip_chart(title, values, limits))
+    return charts
+
+
+def _interval(interval: Interval | None, *, percent: bool = False, digits: int = 2) -> str:
+    if interval is None:
+        return NO_VALUE
+    if percent:
+        value, low, high = (100 * v for v in (interval.value, interval.low, interval.high))
+        return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+    return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def _worst(found: Figures) -> str:
+    if found.dice_worst_level is None:
+        return NO_VALUE
+    return f"{found.dice_worst_level} {found.dice_of_worst_level:.3f}"
+
+
+def _or_dash(value: int | None) -> str:
+    return NO_VALUE if value is None else str(value)
+
+
+def _markdown_table(rows: Rows) -> str:
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def _html_table(rows: Rows) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 15px/1.45 system-ui, sans-serif; max-width: 960px; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }}
+th, td {{ border-bottom: 1px solid #8886; padding: .25rem .7rem; text-align: left; }}
+svg {{ width: 100%; margin: .6rem 0; }}
+svg text {{ fill: currentColor; font: 11px system-ui, sans-serif; }}
+svg .title {{ font-weight: 600; font-size: 13px; }}
+svg .small {{ text-anchor: middle; font-size: 9px; }}
+svg .tick {{ text-anchor: end; }}
+svg .grid {{ stroke: #8884; }}
+footer {{ color: #888; margin: 2rem 0; }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""

@@ -1,0 +1,203 @@
+"""What a method found, case by case: our results folder, flat files, or bare label maps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from payerseg.datasets.label_schemes import SCHEMES, LabelScheme
+from payerseg.datasets.point_files import read_csv_points, read_lps_json, read_verse_points
+from payerseg.domain.grid import Grid
+from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.spine_box import SpineBox
+from payerseg.domain.volume import Volume
+from payerseg.errors import ArtifactError, DatasetError
+from payerseg.evaluation.result_files import CaseFilesFound, case_key, find_case_files
+from payerseg.imaging.body_centers import landmarks_from_labels
+from payerseg.imaging.files import read_volume
+from payerseg.imaging.orient import to_canonical
+from payerseg.results.artifacts import LANDMARKS_CSV, LANDMARKS_JSON, SCAN, SEGMENTATION, SPINE_BOX
+from payerseg.results.case_folder import CaseFolder
+from payerseg.results.formats import read_artifact
+
+NEEDS_REVIEW_STATUS = "ok_needs_review"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What was found in one scan.
+
+    Attributes:
+        case_id: as the results name it.
+        landmarks: centres; empty where nothing was found or the case failed.
+        labels: label map in canonical order, VerSe numbers; None where there is none.
+        status: "ok", "ok_needs_review", "no_spine", "failed_…"; "" where the results do not say.
+        needs_review: whether the method doubts itself; None where it never says.
+        box: stage 1's box, ours only.
+        scan_grid: voxels of the scan, where the results tell.
+        from_labels: the landmarks were derived from the label map.
+    """
+
+    case_id: str
+    landmarks: Landmarks
+    labels: Volume | None = None
+    status: str = ""
+    needs_review: bool | None = None
+    box: SpineBox | None = None
+    scan_grid: Grid | None = None
+    from_labels: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionFiles:
+    """Where the results of one case lie; nothing is opened yet.
+
+    Attributes:
+        case_id: as the results name it.
+        folder: a case folder of ours.
+        files: loose files of any method.
+    """
+
+    case_id: str
+    folder: CaseFolder | None = None
+    files: CaseFilesFound | None = None
+
+
+def find_predictions(root: Path) -> dict[str, PredictionFiles]:
+    """List the cases of a results folder by `case_key`.
+
+    Raises:
+        ArtifactError: no such folder, or no case in it.
+    """
+    if not root.is_dir():
+        msg = f"{root} is not a folder; expected results to score"
+        raise ArtifactError(msg)
+    ours = {
+        case_key(path.name): PredictionFiles(path.name, CaseFolder(path, path.name))
+        for path in sorted(root.iterdir())
+        if not path.name.startswith(".") and _is_case_folder(CaseFolder(path, path.name))
+    }
+    if ours:
+        return ours
+    loose = {
+        name: PredictionFiles(name, files=files) for name, files in find_case_files(root).items()
+    }
+    if not loose:
+        msg = f"{root} holds no result; expected case folders, label maps or landmark files"
+        raise ArtifactError(msg)
+    return loose
+
+
+def read_prediction(
+    where: PredictionFiles, scheme: LabelScheme = SCHEMES["verse"], *, with_labels: bool = True
+) -> Prediction:
+    """Read what was found in one scan.
+
+    Args:
+        where: as `find_predictions` gives it.
+        scheme: meaning of the label numbers of loose files; our own folders are always VerSe.
+        with_labels: False leaves label maps unread where landmarks are at hand.
+
+    Raises:
+        ArtifactError, DatasetError, InputError: a file cannot be read, or only by guessing.
+    """
+    if where.folder is not None:
+        return _of_case_folder(where.folder, with_labels=with_labels)
+    return _of_loose_files(where, scheme, with_labels=with_labels)
+
+
+def _is_case_folder(folder: CaseFolder) -> bool:
+    steps = (SCAN.step, LANDMARKS_CSV.step, SEGMENTATION.step)
+    return folder.status_path.is_file() or any((folder.root / step).is_dir() for step in steps)
+
+
+def _of_case_folder(folder: CaseFolder, *, with_labels: bool) -> Prediction:
+    status = str(_json_field(folder.status_path, "status") or "")
+    review = status == NEEDS_REVIEW_STATUS or bool(
+        _json_field(folder.path(LANDMARKS_JSON), "needs_review")
+    )
+    grid = None
+    if folder.path(SCAN).is_file():
+        grid = read_artifact(SCAN, folder.path(SCAN)).ct_grid
+    box = None
+    if folder.path(SPINE_BOX).is_file():
+        box = read_artifact(SPINE_BOX, folder.path(SPINE_BOX))
+    table, segmentation = folder.path(LANDMARKS_CSV), folder.path(SEGMENTATION)
+    landmarks = read_artifact(LANDMARKS_CSV, table) if table.is_file() else Landmarks()
+    labels = None
+    if with_labels and segmentation.is_file():
+        labels = read_artifact(SEGMENTATION, segmentation)
+    return Prediction(folder.case_id, landmarks, labels, status, review, box, grid)
+
+
+def _of_loose_files(
+    where: PredictionFiles, scheme: LabelScheme, *, with_labels: bool
+) -> Prediction:
+    files = where.files or CaseFilesFound()
+    points = choose_points(files.points)
+    labels = None
+    if files.labels is not None and (with_labels or needs_grid(points)):
+        labels = read_labels(files.labels, scheme)
+    if points is not None:
+        landmarks = read_points(points, labels)
+        return Prediction(where.case_id, landmarks, labels if with_labels else None)
+    if labels is None:
+        msg = f"{where.case_id} has neither a label map nor landmarks"
+        raise ArtifactError(msg)
+    landmarks = landmarks_from_labels(labels)
+    return Prediction(where.case_id, landmarks, labels, from_labels=True)
+
+
+def read_labels(path: Path, scheme: LabelScheme) -> Volume:
+    """Read a label map of any tool as VerSe numbers in canonical order."""
+    stored = read_volume(path)
+    canonical, _ = to_canonical(stored.with_array(scheme.convert(stored.array)))
+    return canonical
+
+
+def choose_points(paths: list[Path]) -> Path | None:
+    """Choose among several position files of one case: our JSON, else CSV, else VerSe's list."""
+    ranked = sorted(paths, key=lambda p: (p.name.endswith("ctd.json"), p.suffix != ".json"))
+    return ranked[0] if ranked else None
+
+
+def needs_grid(points: Path | None) -> bool:
+    """Tell whether positions can be read only with an image: none, or voxel indices."""
+    return points is None or points.name.endswith("ctd.json")
+
+
+def read_points(path: Path, labels: Volume | None) -> Landmarks:
+    """Read positions of one case in any format that says its own space.
+
+    Raises:
+        DatasetError: a VerSe list without the label map that gives it a place.
+    """
+    if path.suffix == ".csv":
+        return read_csv_table(path)
+    if not path.name.endswith("ctd.json"):
+        return read_lps_json(path)[0]
+    if labels is None:
+        msg = f"{path} holds voxel indices; expected its label map beside it"
+        raise DatasetError(msg)
+    return read_verse_points(path, labels.grid, labels=labels)
+
+
+def read_csv_table(path: Path) -> Landmarks:
+    """Read `label,X,Y,Z` rows, with or without our score and flags columns, LPS mm."""
+    head = path.read_text(encoding="utf-8-sig").split("\n", 1)[0].lower()
+    if "score" in head:
+        return read_artifact(LANDMARKS_CSV, path)
+    return read_csv_points(path)
+
+
+def _json_field(path: Path, name: str) -> object:
+    """Return a field of a JSON object; None where the file or the field is not there."""
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"{path} is not JSON ({error}); run its stage again"
+        raise ArtifactError(msg) from error
+    return data.get(name) if isinstance(data, dict) else None

@@ -1,0 +1,250 @@
+"""Scores as tables: per vertebra, per scan, per level, per region, and the figures of each group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from payerseg.domain.vertebra import Vertebra
+from payerseg.evaluation.bootstrap import DEFAULT_DRAWS, Interval, ratio_interval
+from payerseg.evaluation.case_scores import CaseScores
+from payerseg.evaluation.mask_scores import MaskScores
+
+THICK_MM = 4.0
+"""Scans with slices this thick are listed apart: their marks are no better than 2 to 3 mm."""
+ALL = "all"
+SURFACE_COLUMNS = ("hausdorff_mm", "hd95_mm", "assd_mm")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The figures of one group of scans; None where nothing carries a figure.
+
+    Attributes:
+        group: its name; "all" for everything.
+        scans: scored scans with at least one true vertebra.
+        vertebrae: true vertebrae.
+        id_rate: identified / true, VerSe's definition.
+        missed: true, not predicted.
+        extra: predicted, not true (tolerated ones not counted).
+        distance_mm: mean over identified ones of scans with thin slices.
+        distance_thick_mm: the same where slices are 4 mm and more.
+        all_right: scans with every vertebra identified and none invented.
+        shifted: scans with a run of at least two names off by the same number of levels.
+        silently_wrong: scans that are not all right and do not ask for review.
+        wrong_flagged: scans that are not all right and ask for review.
+        right_flagged: scans that are all right and ask for review all the same.
+        outside_box: true centres outside stage 1's box; None where no box is known.
+        dice: mean over true labels, a missed one counts 0.
+        dice_worst_level: level with the lowest mean.
+        dice_of_worst_level: that mean.
+        hd95_mm: mean over labels found.
+        assd_mm: mean over labels found.
+        no_spine_scans: scans without true vertebrae.
+        no_spine_right: those where none was predicted.
+    """
+
+    group: str
+    scans: int
+    vertebrae: int
+    id_rate: Interval | None
+    missed: int
+    extra: int
+    distance_mm: Interval | None
+    distance_thick_mm: Interval | None
+    all_right: int
+    shifted: int
+    silently_wrong: int
+    wrong_flagged: int
+    right_flagged: int
+    outside_box: int | None
+    dice: Interval | None
+    dice_worst_level: str | None
+    dice_of_worst_level: float | None
+    hd95_mm: Interval | None
+    assd_mm: Interval | None
+    no_spine_scans: int
+    no_spine_right: int
+
+
+def vertebra_table(cases: Sequence[CaseScores]) -> pd.DataFrame:
+    """One row per case and vertebra: outcome, distance, and the scores of its mask."""
+    rows = []
+    for case in cases:
+        masks = {score.label: score for score in case.masks}
+        for one in case.landmarks.outcomes:
+            row = {
+                "case": case.case_id,
+                "group": case.group,
+                "vertebra": one.vertebra.name,
+                "region": str(one.vertebra.region),
+                "outcome": one.outcome,
+                "distance_mm": one.distance_mm,
+                "lies_at": one.nearest.name if one.nearest else None,
+            }
+            rows.append(row | _mask_columns(masks.pop(one.vertebra.verse_label, None)))
+        for label, score in masks.items():  # a mask without a landmark in the truth
+            vertebra = Vertebra(label)
+            row = {"case": case.case_id, "group": case.group, "vertebra": vertebra.name}
+            rows.append(row | {"region": str(vertebra.region)} | _mask_columns(score))
+    columns = ["case", "group", "vertebra", "region", "outcome", "distance_mm", "lies_at"]
+    return pd.DataFrame(rows, columns=[*columns, *_mask_columns(None)])
+
+
+def scan_table(cases: Sequence[CaseScores]) -> pd.DataFrame:
+    """One row per case."""
+    rows = []
+    for case in cases:
+        marks = case.landmarks
+        dices = [score.dice for score in case.masks]
+        rows.append(
+            {
+                "case": case.case_id,
+                "group": case.group,
+                "status": case.status,
+                "needs_review": case.needs_review,
+                "vertebrae": marks.n_true,
+                "identified": marks.count("identified"),
+                "far": marks.count("far"),
+                "mixed_up": marks.count("mixed_up"),
+                "missed": marks.count("missed"),
+                "extra": marks.count("extra"),
+                "tolerated_extra": marks.count("tolerated_extra"),
+                "distance_mm": _mean(marks.distances_mm),
+                "all_right": marks.all_right,
+                "silently_wrong": case.silently_wrong,
+                "shift_levels": marks.shift.levels,
+                "shifted_vertebrae": marks.shift.n_vertebrae,
+                "outside_box": None if case.n_in_box is None else marks.n_true - case.n_in_box,
+                "slice_mm": case.slice_mm,
+                "dice": _mean(np.array(dices)),
+                "dice_min": min(dices, default=None),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def summed_by(vertebrae: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Sum the vertebra table up by "vertebra" or "region", head to foot."""
+    rows = []
+    for name, part in vertebrae.groupby(key, sort=False):
+        true = part[~part["outcome"].isin(["extra", "tolerated_extra"]) & part["outcome"].notna()]
+        hits = true[true["outcome"] == "identified"]
+        row = {
+            key: name,
+            "true": len(true),
+            "identified": len(hits),
+            "id_rate": len(hits) / len(true) if len(true) else None,
+            "missed": int((true["outcome"] == "missed").sum()),
+            "extra": int((part["outcome"] == "extra").sum()),
+            "distance_mm": _mean(hits["distance_mm"].to_numpy(float)),
+        }
+        scored = [c for c in part.columns if c == "dice" or c in SURFACE_COLUMNS or "surface" in c]
+        rows.append(row | {c: _mean(part[c].to_numpy(float)) for c in [*scored, "volume_error"]})
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return table
+    ranks = {v.name: v.rank for v in Vertebra} | {"cervical": 0, "thoracic": 1, "lumbar": 2}
+    return table.sort_values(key, key=lambda names: names.map(ranks)).reset_index(drop=True)
+
+
+def figures(
+    cases: Sequence[CaseScores], draws: int = DEFAULT_DRAWS, seed: int = 0
+) -> list[Figures]:
+    """Return the figures of each group in order of appearance, and of all where there are several."""
+    groups = list(dict.fromkeys(case.group for case in cases))
+    parts = [(name or ALL, [c for c in cases if c.group == name]) for name in groups]
+    if len(groups) > 1:
+        parts.append((ALL, list(cases)))
+    return [_figures_of(name, part, draws, seed) for name, part in parts]
+
+
+def figures_table(found: Sequence[Figures]) -> pd.DataFrame:
+    """One row per group, an interval as three columns."""
+    rows = []
+    for one in found:
+        row: dict[str, object] = {}
+        for name, value in asdict(one).items():
+            if isinstance(value, dict):
+                row |= {name: value["value"], f"{name}_low": value["low"]}
+                row |= {f"{name}_high": value["high"]}
+            else:
+                row[name] = value
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _figures_of(name: str, cases: list[CaseScores], draws: int, seed: int) -> Figures:
+    spines = [case for case in cases if case.landmarks.n_true]
+    empty = [case for case in cases if not case.landmarks.n_true]
+    marks = [case.landmarks for case in spines]
+    wrong = [case for case in spines if not case.landmarks.all_right]
+    thick = [case for case in spines if (case.slice_mm or 0) >= THICK_MM]
+    thin = [case for case in spines if (case.slice_mm or 0) < THICK_MM]
+    boxes = [case for case in spines if case.n_in_box is not None]
+    worst = _worst_level(spines)
+
+    def mean(values: list[list[float]]) -> Interval | None:
+        sums = np.array([np.sum(v) for v in values])
+        return ratio_interval(sums, np.array([len(v) for v in values]), draws, seed)
+
+    return Figures(
+        group=name,
+        scans=len(spines),
+        vertebrae=sum(m.n_true for m in marks),
+        id_rate=ratio_interval(
+            np.array([m.count("identified") for m in marks]),
+            np.array([m.n_true for m in marks]),
+            draws,
+            seed,
+        ),
+        missed=sum(m.count("missed") for m in marks),
+        extra=sum(case.landmarks.count("extra") for case in cases),
+        distance_mm=mean([list(case.landmarks.distances_mm) for case in thin]),
+        distance_thick_mm=mean([list(case.landmarks.distances_mm) for case in thick]),
+        all_right=len(spines) - len(wrong),
+        shifted=sum(m.shift.levels != 0 for m in marks),
+        silently_wrong=sum(case.silently_wrong for case in spines),
+        wrong_flagged=sum(bool(case.needs_review) for case in wrong),
+        right_flagged=sum(bool(c.needs_review) for c in spines if c.landmarks.all_right),
+        outside_box=sum(c.landmarks.n_true - (c.n_in_box or 0) for c in boxes) if boxes else None,
+        dice=mean([[score.dice for score in case.masks] for case in spines]),
+        dice_worst_level=worst[0] if worst else None,
+        dice_of_worst_level=worst[1] if worst else None,
+        hd95_mm=mean([[s.surfaces.hd95_mm for s in c.masks if s.surfaces] for c in spines]),
+        assd_mm=mean([[s.surfaces.assd_mm for s in c.masks if s.surfaces] for c in spines]),
+        no_spine_scans=len(empty),
+        no_spine_right=sum(case.landmarks.all_right for case in empty),
+    )
+
+
+def _worst_level(cases: list[CaseScores]) -> tuple[str, float] | None:
+    by_label: dict[int, list[float]] = {}
+    for case in cases:
+        for score in case.masks:
+            by_label.setdefault(score.label, []).append(score.dice)
+    if not by_label:
+        return None
+    label = min(by_label, key=lambda one: np.mean(by_label[one]))
+    return Vertebra(label).name, float(np.mean(by_label[label]))
+
+
+def _mask_columns(score: MaskScores | None) -> dict[str, float | None]:
+    surfaces = score.surfaces if score else None
+    row = {
+        "dice": score.dice if score else None,
+        "volume_ml": score.volume_ml if score else None,
+        "true_volume_ml": score.true_volume_ml if score else None,
+        "volume_error": score.volume_error if score else None,
+    }
+    row |= {name: getattr(surfaces, name) if surfaces else None for name in SURFACE_COLUMNS}
+    shares = surfaces.surface_dice if surfaces else {1.0: None, 2.0: None, 3.0: None}
+    return row | {f"surface_dice_{mm:g}mm": share for mm, share in shares.items()}
+
+
+def _mean(values: np.ndarray) -> float | None:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if values.size else None
