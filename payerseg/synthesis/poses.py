@@ -127,6 +127,7 @@ class JointTurns:
         nodes = rng.normal(0, 1, (max(2, count // 5 + 2), 3)) * (1.0, 0.6, 0.6)
         at = np.linspace(0, len(nodes) - 1, max(count, 1))
         smooth = np.stack([np.interp(at, range(len(nodes)), nodes[:, k]) for k in range(3)], 1)
+        smooth -= 0.8 * smooth.mean(axis=0)
         own = rng.normal(0, 0.35, (max(count, 1), 3))
         return cls(np.deg2rad(spread_deg) * (smooth + own))
 

@@ -26,6 +26,8 @@ from payerseg.synthesis.tissues import (
 
 Array = np.ndarray
 CARTILAGE_GAP_MM = 0.6
+_CORE_BY_LABEL = np.interp(np.arange(256), [0, 1, 7, 12, 20, 25, 28, 29], [1.2, 1.6, 1.45, 1.2, 1, 0.95, 1, 1])
+"""Spongy bone is denser the higher it lies (label 28 is T13)."""
 
 
 def render(
@@ -66,12 +68,25 @@ def _soft(
     kind = kinds[tissue]
     lung = kind == 1
     hu += np.where(lung, 25 * mottle + np.maximum(detail - 1.9, 0) * 650, 0)
-    hu += np.where(kind == 2, 7 * mottle + 6 * detail, 0)
-    hu += np.where(kind == 3, 9 * mottle + np.maximum(detail - 1.2, 0) * 55, 0)
+    hu += np.where(kind == 2, 6 * mottle + 5 * detail - _marbling(grid, patient, rng), 0)
+    strands = np.maximum(detail - 1.2, 0) * 55 + 120 / (1 + np.exp(-(mottle - 1.5) / 0.25))
+    hu += np.where(kind == 3, 9 * mottle + strands, 0)
     gut = kind == 4
     if gut.any():
-        hu = np.where(gut & (mottle > 0.8), -880, np.where(gut, hu + 12 * detail, hu))
+        gas = smooth_field(grid.shape, spacing, (22.0, 16.0, 16.0), rng)
+        hu = np.where(gut & (gas > 0.7), -900, np.where(gut, hu + 10 * detail + 14 * mottle, hu))
     return ndimage.gaussian_filter(hu, [max(blur_mm / s, 0.35) for s in spacing]).astype(np.float32)
+
+
+def _marbling(grid: Grid, patient: Patient, rng: np.random.Generator) -> Array:
+    """Return how many HU fat takes off muscles: planes between bundles and streaks in them."""
+    spacing = grid.spacing_mm[::-1]
+    bundles = smooth_field(grid.shape, spacing, (45.0, 15.0, 15.0), rng)
+    streaks = smooth_field(grid.shape, spacing, (16.0, 3.4, 3.4), rng)
+    fat = patient.muscle_fat
+    planes = np.exp(-((bundles / (0.05 + 0.12 * fat)) ** 2))
+    inside = 1 / (1 + np.exp(-(streaks + 0.5 * bundles - 2.3 + 2.6 * fat) / 0.3))
+    return (130 * np.maximum(0.75 * planes, (0.3 + fat) * inside)).astype(np.float32)
 
 
 def _add_other_bones(
@@ -100,7 +115,8 @@ def _add_vertebrae(
     thick = patient.cortex_mm * (0.8 + 0.2 * broad) + 0.45 * plate + 1.0 * rear
     thick = np.clip(thick + 1.2 * patient.sclerosis * plate * (broad > 0.4), 0.3, 4.0)
     cortex = patient.cortex_hu * (1 + 0.10 * broad + 0.08 * fine) * (0.78 + 0.22 * np.maximum(rear, plate))
-    spongy = patient.core_hu + patient.texture_hu * fine + 0.22 * patient.core_hu * broad
+    region = _CORE_BY_LABEL[bones.labels[near]]
+    spongy = patient.core_hu * region + patient.texture_hu * fine + 0.22 * patient.core_hu * broad
     under_plate = 70 * plate + 160 * patient.sclerosis * plate * np.clip(broad, 0, 2)
     core = spongy + under_plate + rear * (90 + 130 * np.clip(broad + 0.4, -0.5, 2))
     hu[near] = _shell(hu[near], d, (thick, cortex, core), blur_mm)

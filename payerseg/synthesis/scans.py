@@ -153,7 +153,7 @@ def synthesize_from_spine(
     scale = float(np.clip(rng.normal(1.0, 0.09), 0.75, 1.25))
     picks = [Pick(s.vertebra, s, scale) for s in run]
     picks = _extended(picks, library, scale, rng)
-    posed = chain(picks, JointTurns.draw(len(picks) - 1, rng, float(rng.uniform(0.5, 3.5))))
+    posed = chain(picks, JointTurns.draw(len(picks) - 1, rng, float(rng.uniform(0.3, 1.8))))
     posed = _centered(posed, rng)
     if extent is None:
         extent = Extent(above_mm=float(rng.uniform(-25, 15)), below_mm=float(rng.uniform(-30, 15)))

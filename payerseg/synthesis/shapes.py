@@ -75,16 +75,24 @@ def measure_spine(source: str, labels: Volume) -> SpineShapes:
         labels: (z, y, x) VerSe labels.
     """
     labels = _thinned(labels)
-    bodies = locate_bodies(labels)
     boxes = ndimage.find_objects(labels.array.astype(np.int32, copy=False))
     shapes = {}
-    for vertebra, body in bodies.items():
+    for vertebra, body in whole_bodies(labels).items():
         box = boxes[vertebra.verse_label - 1]
-        if _touches_face(labels, vertebra.verse_label, box) or not _plausible(body):
-            continue
         depth, grid = signed_depth(labels, vertebra.verse_label, box)
         shapes[vertebra] = VertebraShape(vertebra, source, depth, grid, body)
     return SpineShapes(source, shapes)
+
+
+def whole_bodies(labels: Volume) -> dict[Vertebra, VertebraBody]:
+    """Return the bodies of vertebrae that the map's faces do not cut."""
+    boxes = ndimage.find_objects(labels.array.astype(np.int32, copy=False))
+    return {
+        vertebra: body
+        for vertebra, body in locate_bodies(labels).items()
+        if _plausible(body)
+        and not _touches_face(labels, vertebra.verse_label, boxes[vertebra.verse_label - 1])
+    }
 
 
 def _thinned(labels: Volume) -> Volume:

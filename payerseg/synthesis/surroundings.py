@@ -61,30 +61,74 @@ def surround(
     """Fill a grid with tissue around posed vertebrae (which are drawn on top later)."""
     tissue = np.full(grid.shape, int(Tissue.AIR), np.uint8)
     bone = np.full(grid.shape, -12.7, np.float32)
-    views = [(t, TorsoView.onto(t, grid, axis, context.widen)) for t in context.torsos]
-    neck, trunk = jittered(NECK, rng), jittered(TRUNK, rng)
     z = grid.origin_mm[2] + grid.spacing_mm[2] * np.arange(grid.shape[0])
+    levels = axis.level_at(z)
+    organs, skeletons = _chosen(context.torsos, levels)
+    views = _Views(grid, axis, context.widen, organs, skeletons)
+    neck, trunk = jittered(NECK, rng), jittered(TRUNK, rng)
+    wobble = smooth_field((grid.shape[0], 1, grid.shape[2]), grid.spacing_mm[::-1], (40, 9, 24), rng)
     y = grid.origin_mm[1] + grid.spacing_mm[1] * np.arange(grid.shape[1])
     x = grid.origin_mm[0] + grid.spacing_mm[0] * np.arange(grid.shape[2])
     center_x, center_y = axis.center_at(z)
-    levels = axis.level_at(z)
     for k, level in enumerate(levels):
         left, back = x - center_x[k], y - center_y[k]
-        view = next((v for t, v in views if _reaches(t, level) and t.has_organs), None)
-        if view is not None:
-            tissue[k] = _torso_slice(view, k, (left, back), context.patient)
-        else:
-            tissue[k] = _numbers_slice(level, (left, back), axis.scale, context.patient)
-        own = neck if level < NECK_BELOW_LEVEL else () if view is not None else trunk
-        draw_tubes(tissue[k], level, (left, back), own, axis.scale)
-        bones = next((v for t, v in views if _reaches(t, level)), None)
+        border = 5 + 5 * wobble[k, 0] + 0.10 * np.abs(left)
+        behind = back[:, None] > border[None, :]
+        plane = _soft_slice(views, (k, level), (left, back), behind, (axis.scale, context.patient))
+        tubes = neck if level < NECK_BELOW_LEVEL else () if views.has_organs(level) else trunk
+        draw_tubes(plane, level, (left, back), tubes, axis.scale)
+        tissue[k] = plane
+        bones = views.bones(level)
         if bones is not None:
             bone[k] = bones.linear(bones.atlas.bone, k, -127) * np.float32(DEPTH_STEP_MM)
     _add_canal(tissue, grid, axis, posed)
     for upper, lower in zip(posed[:-1], posed[1:], strict=True):
         _add_disc(tissue, grid, upper, lower)
-    _marble_muscles(tissue, grid, context.patient, rng)
     return Surroundings(tissue, bone)
+
+
+def _chosen(
+    torsos: tuple[TorsoAtlas, ...], levels: Array
+) -> tuple[TorsoAtlas | None, tuple[TorsoAtlas, ...]]:
+    """Return the one torso whose organs are used, and all whose bones fill in where it ends."""
+    trunk = levels[levels > NECK_BELOW_LEVEL]
+    if not len(trunk):
+        return None, torsos
+    best, most = None, 0.3
+    for torso in torsos:
+        low, high = torso.level_span
+        share = float(np.mean((trunk >= low) & (trunk <= high)))
+        if torso.has_organs and share > most + 0.04:
+            best, most = torso, share
+    rest = tuple(t for t in torsos if t is not best)
+    return best, rest if best is None else (best, *rest)
+
+
+class _Views:
+    """The torsos seen from the target's grid, and where each of them counts."""
+
+    def __init__(
+        self, grid: Grid, axis: SpineAxis, widen: float, organs: TorsoAtlas | None,
+        skeletons: tuple[TorsoAtlas, ...],
+    ) -> None:  # fmt: skip
+        self._all = [TorsoView.onto(t, grid, axis, widen) for t in skeletons]
+        self.organs = next((v for v in self._all if v.atlas is organs), None)
+        self.head = next((v for v in self._all if v.atlas.level_span[0] < -4), None)
+
+    def has_organs(self, level: float) -> bool:
+        """Tell whether the torso's organs reach a level."""
+        return self.organs is not None and _reaches(self.organs.atlas, level)
+
+    def bones(self, level: float) -> TorsoView | None:
+        """Return whose bones are drawn at a level; above the neck only a skull's owner."""
+        return next((v for v in self._all if _reaches(v.atlas, level)), None)
+
+    def share(self, level: float) -> float:
+        """Return the weight of the torso's outline, fading towards its upper and lower end."""
+        if self.organs is None:
+            return 0.0
+        low, high = self.organs.atlas.level_span
+        return float(np.clip(min((level - low) / 2.5, (high - level) / 2.0), 0, 1))
 
 
 def _reaches(torso: TorsoAtlas, level: float) -> bool:
@@ -92,30 +136,35 @@ def _reaches(torso: TorsoAtlas, level: float) -> bool:
     return low <= level <= high
 
 
-def _torso_slice(view: TorsoView, k: int, axes_mm: tuple[Array, Array], patient: Patient) -> Array:
-    """Return tissue ids of one slice of a torso: labels where there are any, layers elsewhere."""
-    left, back = axes_mm
-    depth = view.linear(view.atlas.hull, k, -127)
+def _soft_slice(
+    views: _Views, place: tuple[int, float], axes_mm: tuple[Array, Array], behind: Array,
+    who: tuple[float, Patient],
+) -> Array:  # fmt: skip
+    """Return tissue ids of one slice: layers below the outline, then the torso's labels."""
+    (k, level), (left, back), (scale, patient) = place, axes_mm, who
+    share = views.share(level)
+    depth = 0.0
+    if share < 1:
+        depth = scale * outline_depth(level, left[None, :] / scale, back[:, None] / scale, patient.fat_mm)
+    if views.head is not None and level < 1.5:
+        top = float(np.clip((1.5 - level) / 2.0, 0, 1))
+        skull = views.head.linear(views.head.atlas.hull, k, -127) - 0.5 * patient.fat_mm + 4
+        depth = (1 - top) * depth + top * skull
+    if share > 0:
+        hull = views.organs.linear(views.organs.atlas.hull, k, -127)
+        depth = (1 - share) * depth + share * hull
     plane = _layers(depth, patient)
-    behind = (back[:, None] > 2) & (np.abs(left)[None, :] < 95) & (depth > 0)
-    plane[behind] = Tissue.MUSCLE
-    ids = view.nearest(view.atlas.tissue, k, 0)
-    np.copyto(plane, ids, where=ids > 0)
-    return plane
-
-
-def _numbers_slice(level: float, axes_mm: tuple[Array, Array], scale: float, patient: Patient) -> Array:
-    """Return layers of the outline from numbers alone."""
-    left, back = axes_mm
-    depth = scale * outline_depth(level, left[None, :] / scale, back[:, None] / scale, patient.fat_mm)
-    plane = _layers(depth, patient)
-    if level < NECK_BELOW_LEVEL:
-        plane[depth > 0] = Tissue.FAT if level > -0.7 else Tissue.BRAIN
-        if level > -0.7:
-            plane[(depth > 4) & (back[:, None] > 6)] = Tissue.MUSCLE
-            plane[(depth > 0) & (depth < 4) & (back[:, None] > 0)] = Tissue.MUSCLE
+    within = depth > 0
+    if level < -0.7:
+        plane[within] = Tissue.BRAIN
+    elif level < NECK_BELOW_LEVEL:
+        plane[within] = Tissue.VISCERAL
+        plane[within & ((depth < 5) | behind)] = Tissue.MUSCLE
     else:
-        plane[(depth > 0) & (back[:, None] > 4)] = Tissue.MUSCLE
+        plane[within & behind] = Tissue.MUSCLE
+    if views.has_organs(level):
+        ids = views.organs.nearest(views.organs.atlas.tissue, k, 0)
+        np.copyto(plane, ids, where=ids > 0)
     return plane
 
 
@@ -193,16 +242,3 @@ def _add_disc(tissue: Array, grid: Grid, upper: PosedVertebra, lower: PosedVerte
     tissue[box][inside] = Tissue.ANNULUS
     tissue[box][inside & ((left / half[0]) ** 2 + ((back - 0.1) / half[1]) ** 2 < 0.45)] = Tissue.NUCLEUS
 
-
-def _marble_muscles(tissue: Array, grid: Grid, patient: Patient, rng: np.random.Generator) -> None:
-    """Draw fat planes between muscles and fat streaks in them; strands in the inner fat."""
-    spacing = grid.spacing_mm[::-1]
-    muscle = tissue == Tissue.MUSCLE
-    bundles = smooth_field(grid.shape, spacing, (28.0, 11.0, 11.0), rng)
-    tissue[muscle & (np.abs(bundles) < 0.05 + 0.12 * patient.muscle_fat)] = Tissue.FAT
-    streaks = smooth_field(grid.shape, spacing, (9.0, 2.6, 2.6), rng)
-    muscle |= np.isin(tissue, list(range(80, 90)))
-    limit = float(np.quantile(streaks[::7, ::7, ::7], 1 - 0.55 * patient.muscle_fat - 0.01))
-    tissue[muscle & (streaks > limit)] = Tissue.FAT
-    inner = tissue == Tissue.VISCERAL
-    tissue[inner & (bundles > 0.9) & (streaks > -0.3)] = Tissue.MUSCLE

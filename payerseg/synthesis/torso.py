@@ -13,9 +13,9 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 
 from payerseg.domain.grid import Grid
+from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.domain.volume import Volume
-from payerseg.imaging.body_centers import landmarks_from_labels
-from payerseg.synthesis.shapes import DEPTH_STEP_MM, distance_inside
+from payerseg.synthesis.shapes import DEPTH_STEP_MM, distance_inside, whole_bodies
 from payerseg.synthesis.spine_axis import SpineAxis
 
 Array = np.ndarray
@@ -68,7 +68,8 @@ def build_torso(source: str, ids: Volume, vertebrae: Volume) -> TorsoAtlas:
         ids: (z, y, x) TotalSegmentator v2 ids, axes along LPS, isotropic.
         vertebrae: (z, y, x) VerSe labels of the same person, any grid.
     """
-    axis = SpineAxis.of(landmarks_from_labels(vertebrae))
+    bodies = whole_bodies(vertebrae)
+    axis = SpineAxis.of(Landmarks(Landmark(v, tuple(b.center_mm)) for v, b in bodies.items()))
     pad = round(PAD_MM / ids.grid.spacing_mm[0])
     array = np.pad(ids.array, ((0, 0), (pad, pad), (pad, pad)))
     grid = ids.grid.window((0, -pad, -pad), array.shape)
