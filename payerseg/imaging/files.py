@@ -34,10 +34,14 @@ def read_scan(path: Path) -> RawScan:
     if path.stat().st_size == 0:
         msg = f"{path.name} is empty (0 bytes); copy or export the file again"
         raise UnreadableScan(msg)
-    if path.name.lower().endswith(NIFTI_ENDINGS):
-        return read_nifti(path)
-    if path.suffix.lower() in READERS:
-        return read_itk(path)
+    try:
+        if path.name.lower().endswith(NIFTI_ENDINGS):
+            return read_nifti(path)
+        if path.suffix.lower() in READERS:
+            return read_itk(path)
+    except OSError as error:
+        msg = f"{path.name} cannot be opened ({error.strerror or error}); check rights and disk"
+        raise UnreadableScan(msg) from error
     msg = f"{path.name} has an unknown ending; expected one of {', '.join(SCAN_ENDINGS)}"
     raise UnreadableScan(msg)
 

@@ -1,6 +1,7 @@
 """Gzip streams: the same bytes every time, readable by everybody."""
 
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +48,13 @@ def test_too_short(tmp_path):
     write_bytes(tmp_path / "b", [content(10_000)], compress=True)
     with pytest.raises(UnreadableScan, match="truncated"):
         read_exactly(tmp_path / "b", 0, 20_000)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_full_disk_is_an_error(compress):
+    with pytest.raises(OSError, match="No space left"):
+        write_bytes(Path("/dev/full"), [content()], compress=compress)
 
 
 def test_wrong_checksum(tmp_path):

@@ -100,6 +100,16 @@ def test_empty_directory_missing(tmp_path, ending):
             read_scan(tmp_path / f"{name}{ending}")
 
 
+def test_no_right_to_read(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "a.nii").write_bytes(bytes(400))
+    monkeypatch.setattr("payerseg.imaging.files.read_nifti", refuse)
+    with pytest.raises(UnreadableScan, match="Permission denied"):
+        read_scan(tmp_path / "a.nii")
+
+
 def test_unknown_endings(tmp_path):
     (tmp_path / "a.tiff").write_bytes(b"II*\0")
     with pytest.raises(UnreadableScan, match="unknown ending"):
