@@ -14,6 +14,7 @@ from payerseg.domain.vertebra import Vertebra
 from payerseg.synthesis.shapes import VertebraShape
 
 Array = np.ndarray
+MOST_BEND_DEG = 9.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,34 +144,49 @@ class Pick:
     fused_below: bool = False
 
 
-def chain(picks: list[Pick], turns: JointTurns) -> list[PosedVertebra]:
+def chain(
+    picks: list[Pick], turns: JointTurns, frames: list[Array] | None = None
+) -> list[PosedVertebra]:
     """Stand vertebrae one below the other, each joint bent a little.
 
     Neighbours from one person keep that person's joint; where persons change, canals are aligned
     and bodies stand one disc apart.
 
     Args:
-        picks: head to foot; the first keeps its own orientation.
+        picks: head to foot.
         turns: one rotation per joint, applied in the disc.
+        frames: wanted axes of every vertebra (before `turns`); each joint gives up to
+            `MOST_BEND_DEG` to get there. Without them the first keeps its own and the rest follows.
     """
     first = picks[0]
-    axes = first.shape.body.axes
-    posed = [PosedVertebra(first.vertebra, first.shape, np.zeros(3), axes, np.full(3, first.scale))]
-    total = np.eye(3)
+    axes = first.shape.body.axes if frames is None else frames[0]
+    posed = [_posed(first, np.zeros(3), axes)]
     for index, (upper, lower) in enumerate(zip(picks[:-1], picks[1:], strict=True)):
         above = posed[-1]
-        offset, below_axes = _joint(upper, lower)
+        offset, relative = _joint(upper, lower)
         bend = rotation(turns.vectors_rad[index % len(turns.vectors_rad)])
+        if frames is not None:
+            bend = bend @ _towards(relative @ above.axes, frames[index + 1])
         down = offset @ above.axes
         share = _disc_share(upper, lower)
         center = above.center_mm + share * down + (1 - share) * (bend @ down)
-        axes = below_axes @ above.axes @ bend.T
-        total = bend @ total
-        scale = np.full(3, lower.scale)
-        posed.append(PosedVertebra(lower.vertebra, lower.shape, center, axes, scale))
-    return [
-        replace(p, fracture=k.fracture) for p, k in zip(posed, picks, strict=True)
-    ]
+        posed.append(_posed(lower, center, relative @ above.axes @ bend.T))
+    return posed
+
+
+def _posed(pick: Pick, center_mm: Array, axes: Array) -> PosedVertebra:
+    scale = np.full(3, pick.scale)
+    return PosedVertebra(pick.vertebra, pick.shape, center_mm, axes, scale, pick.fracture)
+
+
+def _towards(axes: Array, wanted: Array) -> Array:
+    """Return the world rotation that brings axes (rows) to wanted ones, `MOST_BEND_DEG` at most."""
+    full = wanted.T @ axes
+    angle = float(np.arccos(np.clip((np.trace(full) - 1) / 2, -1, 1)))
+    if angle < 1e-6:
+        return np.eye(3)
+    vector = np.array([full[2, 1] - full[1, 2], full[0, 2] - full[2, 0], full[1, 0] - full[0, 1]])
+    return rotation(vector / np.linalg.norm(vector) * min(angle, np.deg2rad(MOST_BEND_DEG)))
 
 
 def _joint(upper: Pick, lower: Pick) -> tuple[Array, Array]:

@@ -8,13 +8,15 @@ import numpy as np
 
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmark, Landmarks
+from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.synthesis.bones import Bones, Ripple
+from payerseg.synthesis.compose import pose_one_spine, pose_whole_spine
 from payerseg.synthesis.library import ShapeLibrary
-from payerseg.synthesis.poses import JointTurns, Pick, PosedVertebra, Spur, chain
+from payerseg.synthesis.poses import PosedVertebra, Spur
 from payerseg.synthesis.render import render
 from payerseg.synthesis.scanner import Scanner, scan
-from payerseg.synthesis.shapes import SpineShapes, VertebraShape
+from payerseg.synthesis.shapes import SpineShapes
 from payerseg.synthesis.spine_axis import SpineAxis
 from payerseg.synthesis.surroundings import Context, surround
 from payerseg.synthesis.tissues import Patient
@@ -50,6 +52,7 @@ class Extent:
         spacing_mm: voxel size (x, y, z).
         side_mm, front_mm, back_mm: room to each side, in front and behind.
         above_mm, below_mm: room beyond the first and last centre; negative cuts vertebrae off.
+        first, last: the vertebrae that ends are counted from; by default the spine's own ends.
     """
 
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -58,13 +61,40 @@ class Extent:
     back_mm: float = 95.0
     above_mm: float = 20.0
     below_mm: float = 20.0
+    first: Vertebra | None = None
+    last: Vertebra | None = None
 
-    def grid(self, centers_mm: Array) -> Grid:
-        """Return the grid for given body centres (n, 3)."""
+    def grid(self, posed: list[PosedVertebra]) -> Grid:
+        """Return the grid around posed vertebrae."""
+        ranks = [p.vertebra.rank for p in posed]
+        top = ranks[0] if self.first is None else self.first.rank
+        end = ranks[-1] if self.last is None else self.last.rank
+        inside = [p for p in posed if top <= p.vertebra.rank <= end] or posed
+        centers_mm = np.array([p.center_mm for p in inside])
         low = centers_mm.min(axis=0) - (self.side_mm, self.front_mm, self.below_mm)
         high = centers_mm.max(axis=0) + (self.side_mm, self.back_mm, self.above_mm)
         shape = np.maximum(np.round((high - low) / self.spacing_mm), 8).astype(int)
         return Grid(tuple(shape[::-1].tolist()), self.spacing_mm, tuple(low))
+
+    def with_random_view(self, vertebrae: list[Vertebra], rng: np.random.Generator) -> Extent:
+        """Return it with a field of view drawn like scans are: chest, belly, neck, all, or any slab."""
+        count = len(vertebrae)
+        kind = rng.random()
+        if kind < 0.25:
+            first, last = 0, count - 1
+        else:
+            length = int(rng.integers(4, 18))
+            first = int(rng.integers(-2, count - 3))
+            last = min(first + length, count - 1)
+            first = max(first, 0)
+        room = rng.uniform(-12, 45, 2)
+        above = float(rng.uniform(10, 150)) if first == 0 else float(room[0])
+        below = float(rng.uniform(20, 170)) if last == count - 1 else float(room[1])
+        return replace(self, first=vertebrae[first], last=vertebrae[last], above_mm=above, below_mm=below)
+
+
+BODY_3MM = Extent((3.0, 3.0, 3.0), side_mm=195.0, front_mm=190.0, back_mm=115.0)
+"""A whole body's cross-section for naming at 3 mm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +132,7 @@ def scan_of(
     """
     ripple = Ripple.draw(rng, look.ripple_mm)
     posed = [replace(p, spurs=draw_spurs(look.patient, rng)) for p in posed]
-    grid = extent.grid(np.array([p.center_mm for p in posed]))
+    grid = extent.grid(posed)
     bones = Bones.empty(grid)
     for one in posed:
         bones.add(one, ripple)
@@ -149,61 +179,30 @@ def synthesize_from_spine(
         The scan; the same seed and inputs give the same bytes.
     """
     rng = np.random.default_rng(seed)
-    run = longest_run(spine)
-    scale = float(np.clip(rng.normal(1.0, 0.09), 0.75, 1.25))
-    picks = [Pick(s.vertebra, s, scale) for s in run]
-    picks = _extended(picks, library, scale, rng)
-    posed = chain(picks, JointTurns.draw(len(picks) - 1, rng, float(rng.uniform(0.3, 1.8))))
-    posed = _centered(posed, rng)
+    posed = pose_one_spine(spine, library, rng)
     if extent is None:
         extent = Extent(above_mm=float(rng.uniform(-25, 15)), below_mm=float(rng.uniform(-30, 15)))
     torsos = tuple(library.torsos[k] for k in rng.permutation(len(library.torsos)))
     return scan_of(posed, torsos, extent, Look.draw(rng), rng)
 
 
-def longest_run(spine: SpineShapes) -> list[VertebraShape]:
-    """Return the longest stretch of successive levels of one person."""
-    runs: list[list[VertebraShape]] = []
-    for vertebra, shape in sorted(spine.shapes.items(), key=lambda item: item[0].rank):
-        step = 0 if not runs else vertebra.rank - runs[-1][-1].vertebra.rank
-        if step == 1 or (step == 2 and vertebra.name == "L1" and runs[-1][-1].vertebra.name == "T12"):
-            runs[-1].append(shape)
-        else:
-            runs.append([shape])
-    return max(runs, key=len)
+def synthesize_spine(
+    library: ShapeLibrary, seed: int, variant: str = "usual", extent: Extent | None = None
+) -> SyntheticScan:
+    """Draw a whole spine composed from several people, in a whole body.
 
+    Args:
+        library: people and torsos.
+        seed: decides everything.
+        variant: one of `compose.VARIANTS`.
+        extent: the volume; by default a body at 3 mm with field of view drawn at random.
 
-def _extended(
-    picks: list[Pick], library: ShapeLibrary, scale: float, rng: np.random.Generator
-) -> list[Pick]:
-    """Add up to two neighbours of other people at both ends where levels go on."""
-    levels = [v for v in _usual()]
-    for end in (0, -1):
-        for _ in range(2):
-            index = levels.index(picks[end].vertebra) + (1 if end else -1) if picks[end].vertebra in levels else -1
-            if not 0 <= index < len(levels):
-                break
-            others = library.with_level(levels[index])
-            if not others:
-                break
-            other = others[int(rng.integers(len(others)))]
-            same = picks[end].shape.body.half_size_mm[:2].mean() * picks[end].scale
-            fit = float(np.clip(same / other.body.half_size_mm[:2].mean(), 0.7, 1.3))
-            pick = Pick(levels[index], other, fit)
-            picks = [*picks, pick] if end else [pick, *picks]
-    return picks
-
-
-def _usual() -> list:
-    from payerseg.domain.vertebra import Vertebra
-
-    return [v for v in Vertebra if v.name not in ("T13", "L6")]
-
-
-def _centered(posed: list[PosedVertebra], rng: np.random.Generator) -> list[PosedVertebra]:
-    """Turn the whole spine a little and put it somewhere in the world."""
-    from payerseg.synthesis.poses import rotation
-
-    turn = rotation(rng.normal(0, np.deg2rad((7.0, 3.0, 3.0))))
-    shift = rng.uniform(-150, 150, 3)
-    return [p.moved(turn @ p.center_mm + shift, turn) for p in posed]
+    Raises:
+        DatasetError: a level is in no label map.
+    """
+    rng = np.random.default_rng(seed)
+    posed = pose_whole_spine(library, variant, rng)
+    if extent is None:
+        extent = BODY_3MM.with_random_view([p.vertebra for p in posed], rng)
+    torsos = tuple(library.torsos[k] for k in rng.permutation(len(library.torsos)))
+    return scan_of(posed, torsos, extent, Look.draw(rng), rng)
