@@ -19,30 +19,39 @@ class GraphConfig:
         4.0, "smoothing of the heatmaps before maxima are sought, mm", at_least=0, at_most=20
     )
     candidate_threshold: float = option(
-        0.05, "smallest smoothed heatmap value of a candidate", at_least=0, at_most=1
+        0.08,
+        "smallest heat of a candidate, as part of a perfect peak's after the same smoothing",
+        at_least=0,
+        at_most=1,
     )
     merge_distance_mm: float = option(
         7.5, "candidates of different labels closer than this are one place, mm", at_least=0
     )
     max_places: int = option(96, "only so many of the strongest places are used", at_least=2)
     evidence_temperature: float = option(
-        2.0,
+        1.0,
         "divides the label evidence; neighbouring vertebrae are misnamed together, so their evidence "
         "must not be added at full weight",
         at_least=0.1,
         at_most=100,
     )
     evidence_floor: float = option(
-        0.01, "heat that every label is given before shares are taken", at_least=1e-6, at_most=1
+        0.015, "heat that every label is given before shares are taken", at_least=1e-6, at_most=1
     )
     neighbour_confusion: float = option(
         0.08, "odds that a network names a vertebra as its neighbour", at_least=1e-6, at_most=1
+    )
+    common_error: float = option(
+        0.05,
+        "odds that a network names the whole middle of the spine one level off",
+        at_least=1e-9,
+        at_most=1,
     )
     presence_weight: float = option(
         2.0, "nats of being a vertebra per doubling (factor e) of heat", at_least=0
     )
     presence_heat: float = option(
-        0.2, "heat at which a place is as likely a vertebra as not", at_least=1e-3, at_most=1
+        0.25, "part of a perfect peak at which a place is as likely a vertebra as not", at_least=1e-3, at_most=1
     )
     fit_bonus: float = option(
         2.5, "nats for a neighbour exactly where it is expected", at_least=0
@@ -50,9 +59,9 @@ class GraphConfig:
     skip_cost: float = option(2.0, "nats for passing over one silent vertebra", at_least=0)
     max_skip: int = option(3, "most silent vertebrae in a row", at_least=0, at_most=8)
     open_end_cost: float = option(
-        2.0, "nats for a chain that ends although its next vertebra would lie inside the scan", at_least=0
+        3.0, "nats for a chain that ends although its next vertebra would lie inside the scan", at_least=0
     )
-    start_cost: float = option(2.0, "nats against there being a spine at all", at_least=0)
+    start_cost: float = option(1.0, "nats against there being a spine at all", at_least=0)
     closest_ratio: float = option(
         0.55, "neighbours nearer than this part of the expected distance exclude each other",
         at_least=0, at_most=1,
@@ -72,7 +81,7 @@ class GraphConfig:
         False, "drop vertebrae nearer than border_mm to the scan's upper or lower end"
     )
     min_evidence: float = option(
-        1.0, "nats that a chain must have over nothing at all; else there is no spine"
+        0.5, "nats that a chain must have over nothing at all, more where bright places remain; else no spine"
     )
     review_probability: float = option(
         0.9, "a level less probable than this asks for a review", at_least=0, at_most=1

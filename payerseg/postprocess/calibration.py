@@ -14,8 +14,7 @@ import numpy as np
 from payerseg.config.graph import GraphConfig
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmarks
-from payerseg.postprocess.chain_model import build_chain_model
-from payerseg.postprocess.chain_search import name_probabilities
+from payerseg.postprocess.chain_search import name_probabilities, weigh_chains
 from payerseg.postprocess.peaks import Candidate
 from payerseg.postprocess.places import merge_candidates
 from payerseg.postprocess.spine_prior import SpinePrior
@@ -89,7 +88,7 @@ def level_loss(
     places = merge_candidates(example.candidates, config.merge_distance_mm, config.max_places)
     if not len(places) or not example.truth:
         return None
-    model = build_chain_model(places, prior or SpinePrior.default(), config, example.field)
+    model = weigh_chains(places, prior or SpinePrior.default(), config, example.field)
     probabilities = name_probabilities(model)
     named = []
     for mark in example.truth.values():

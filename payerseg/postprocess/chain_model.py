@@ -3,7 +3,9 @@
 A state is (place, vertebra). A chain gains for every place that is bright and carries the right name,
 and for every neighbour found where the prior expects it; it pays for rare turns (T13, L6, no T12), for
 silent vertebrae it passes over, and for ending where the next vertebra should be visible.
-All of it is weighed for every hypothesis of the patient's size and of a header mirrored front to back.
+All of it is weighed for every hypothesis: of the patient's size, of a header mirrored front to back, and
+of a network that names the whole middle of the spine one level too high or too low. The last is how
+networks really err in short scans; without it a sum over vertebrae would be sure of itself, and wrong.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ FAR_CONFUSION = 0.002
 """Odds that a network takes a vertebra for one three or more levels away."""
 TAIL = 4.0
 """Degrees of freedom of the t distributions: spines that are no textbook ones must stay possible."""
+LONGEST_RATIO = 1.8
+"""A gap longer than this times the expected one is not that move."""
 STEEPEST_COS = 0.15
 """Cosine to the world's z below which a step is not from one vertebra to the next."""
 
@@ -69,30 +73,70 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Hypotheses:
-    """Sizes and headers that are tried together; flat arrays of the same length.
+    """What is tried together; flat arrays of the same length.
 
     Attributes:
         scale: size relative to the mean adult.
         y_sign: -1 where front and back are exchanged.
+        shift: levels by which the network names the middle of the spine too low.
         log_prior: nats, 0 for the likeliest.
     """
 
     scale: np.ndarray
     y_sign: np.ndarray
+    shift: np.ndarray
     log_prior: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.scale)
+
+    @classmethod
+    def of_sizes(cls, config: GraphConfig) -> Hypotheses:
+        """Return all sizes, as stored and mirrored, for a network that names rightly."""
+        low, high = np.log(config.scale_low), np.log(config.scale_high)
+        up = np.arange(0, high + 1e-9, SCALE_STEP)
+        down = -np.arange(SCALE_STEP, -low + 1e-9, SCALE_STEP)
+        log_scale = np.sort(np.concatenate([down, up]))
+        nats = np.logaddexp(-0.5 * (log_scale / ADULT_LOG_SD) ** 2, CHILD_LOG_PRIOR)
+        log_prior = np.concatenate([nats, nats + MIRROR_LOG_PRIOR])
+        y_sign = np.repeat([1.0, -1.0], len(log_scale))
+        shift = np.zeros(len(log_prior), int)
+        return cls(np.exp(np.tile(log_scale, 2)), y_sign, shift, log_prior)
+
+    def with_shifts(self, kept: np.ndarray, config: GraphConfig) -> Hypotheses:
+        """Return the kept ones, each also for a network that is one level off."""
+        n = int(np.count_nonzero(kept))
+        error = float(np.log(config.common_error))
+        shift = np.repeat([0, 1, -1], n)
+        log_prior = np.tile(self.log_prior[kept], 3) + np.where(shift == 0, 0.0, error)
+        return Hypotheses(np.tile(self.scale[kept], 3), np.tile(self.y_sign[kept], 3), shift, log_prior)
+
+
+@dataclass(frozen=True, slots=True)
+class MoveScores:
+    """One move between all places that it could connect.
+
+    Attributes:
+        move: the step.
+        upper_of, lower_of: (p,) places.
+        scores: (h, p) nats.
+    """
+
+    move: Move
+    upper_of: np.ndarray
+    lower_of: np.ndarray
+    scores: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class ChainModel:
-    """All scores of one scan: h hypotheses, n places, 26 labels by rank, p pairs of places.
+    """All scores of one scan: h hypotheses, n places, 26 labels by rank.
 
     Attributes:
         positions_mm: (n, 3).
-        node: (n, 26).
+        node: (h, n, 26).
         start, end: (h, n, 26) for chains that begin or end there.
-        moves: steps in order of their lower label.
-        gaps: per move (h, p).
-        upper_of, lower_of: (p,) places of each pair, sorted by `lower_of`.
+        moves_to, moves_from: moves by the rank of their lower, of their upper label.
         hypotheses: what each h means.
     """
 
@@ -100,15 +144,17 @@ class ChainModel:
     node: np.ndarray
     start: np.ndarray
     end: np.ndarray
-    moves: tuple[Move, ...]
-    gaps: tuple[np.ndarray, ...]
-    upper_of: np.ndarray
-    lower_of: np.ndarray
+    moves_to: tuple[tuple[MoveScores, ...], ...]
+    moves_from: tuple[tuple[MoveScores, ...], ...]
     hypotheses: Hypotheses
 
 
 def build_chain_model(
-    places: Places, prior: SpinePrior, config: GraphConfig, field: Grid | None = None
+    places: Places,
+    prior: SpinePrior,
+    config: GraphConfig,
+    field: Grid | None,
+    hypotheses: Hypotheses,
 ) -> ChainModel:
     """Weigh every state and step.
 
@@ -117,21 +163,21 @@ def build_chain_model(
         prior: distances, directions, rare turns.
         config: weights.
         field: the scan's grid, for what should be visible; None = nothing is known of the scan's ends.
+        hypotheses: what to weigh it under.
     """
-    hypotheses = _hypotheses(config)
-    moves = chain_moves(prior, config)
-    upper_of, lower_of = _steps_down(places.positions_mm, moves, config)
-    steps = places.positions_mm[upper_of] - places.positions_mm[lower_of]
     start, end = _end_scores(places.positions_mm, prior, hypotheses, config, field)
+    weighed = (
+        _move_scores(places.positions_mm, move, hypotheses, config)
+        for move in chain_moves(prior, config)
+    )
+    moves = [item for item in weighed if len(item.upper_of)]
     return ChainModel(
         places.positions_mm,
-        _node_scores(places, config),
+        _node_scores(places, hypotheses, config),
         start + hypotheses.log_prior[:, None, None] - config.start_cost,
         end,
-        moves,
-        tuple(_gap_scores(steps, move, hypotheses, config) for move in moves),
-        upper_of,
-        lower_of,
+        tuple(tuple(m for m in moves if m.move.lower == rank) for rank in range(N_LABELS)),
+        tuple(tuple(m for m in moves if m.move.upper == rank) for rank in range(N_LABELS)),
         hypotheses,
     )
 
@@ -158,25 +204,33 @@ def chain_moves(prior: SpinePrior, config: GraphConfig) -> tuple[Move, ...]:
     return tuple(sorted(moves, key=lambda move: (move.lower, move.upper, move.silent)))
 
 
-def _hypotheses(config: GraphConfig) -> Hypotheses:
-    low, high = np.log(config.scale_low), np.log(config.scale_high)
-    up = np.arange(0, high + 1e-9, SCALE_STEP)
-    down = -np.arange(SCALE_STEP, -low + 1e-9, SCALE_STEP)
-    log_scale = np.sort(np.concatenate([down, up]))
-    nats = np.logaddexp(-0.5 * (log_scale / ADULT_LOG_SD) ** 2, CHILD_LOG_PRIOR)
-    log_prior = np.concatenate([nats, nats + MIRROR_LOG_PRIOR])
-    y_sign = np.repeat([1.0, -1.0], len(log_scale))
-    return Hypotheses(np.exp(np.tile(log_scale, 2)), y_sign, log_prior)
-
-
-def _node_scores(places: Places, config: GraphConfig) -> np.ndarray:
-    """Return (n, 26) nats by rank: being a vertebra at all, and being this one."""
+def _node_scores(places: Places, hypotheses: Hypotheses, config: GraphConfig) -> np.ndarray:
+    """Return (h, n, 26) nats by rank: being a vertebra at all, and being this one."""
     strength = np.minimum(places.strength, 1.0)
     presence = config.presence_weight * np.log(np.maximum(strength, 1e-6) / config.presence_heat)
     heat = places.heat[:, [vertebra.channel for vertebra in LABELS]] + config.evidence_floor
     shares = heat / heat.sum(axis=1, keepdims=True)
     named = np.log(shares @ _confusion(config.neighbour_confusion))
-    return presence[:, None] + named / config.evidence_temperature
+    as_shifted = {shift: named[:, _named_as(shift)] for shift in np.unique(hypotheses.shift)}
+    stacked = np.stack([as_shifted[shift] for shift in hypotheses.shift])
+    return presence[None, :, None] + stacked / config.evidence_temperature
+
+
+def _named_as(shift: int) -> np.ndarray:
+    """Return (26,) the rank under which a network that is `shift` levels too low reports each rank.
+
+    Only the middle of the spine is mistaken for its neighbours as a whole: the upper cervical ones
+    and the last lumbar one look like no other.
+    """
+    usual = [vertebra.rank for vertebra in LABELS if vertebra is not Vertebra.T13]
+    named = np.arange(N_LABELS)
+    first, last = Vertebra.C7.rank, Vertebra.L4.rank
+    for here, there in zip(usual[1:-1], usual[1 + shift : len(usual) - 1 + shift], strict=True):
+        if first <= here <= last:
+            named[here] = there
+    thirteenth = Vertebra.T13.rank
+    named[thirteenth] = thirteenth + shift
+    return named
 
 
 def _confusion(neighbour: float) -> np.ndarray:
@@ -192,37 +246,29 @@ def _confusion(neighbour: float) -> np.ndarray:
     return np.maximum(neighbour**apart, FAR_CONFUSION)
 
 
-def _steps_down(
-    positions_mm: np.ndarray, moves: tuple[Move, ...], config: GraphConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pairs (upper place, lower place) that could be neighbours, sorted by the lower one."""
+def _move_scores(
+    positions_mm: np.ndarray, move: Move, hypotheses: Hypotheses, config: GraphConfig
+) -> MoveScores:
+    """Weigh one move between all places: t distributions of log length and of angle."""
     steps = positions_mm[:, None] - positions_mm[None, :]
     lengths = np.linalg.norm(steps, axis=2)
-    longest = 1.4 * config.scale_high * max(move.length_mm for move in moves)
-    shortest = config.closest_ratio * config.scale_low * min(move.length_mm for move in moves)
+    longest = LONGEST_RATIO * move.length_mm * hypotheses.scale.max()
+    shortest = config.closest_ratio * move.length_mm * hypotheses.scale.min()
     down = steps[..., 2] > STEEPEST_COS * lengths
     lower_of, upper_of = np.nonzero((down & (lengths < longest) & (lengths > shortest)).T)
-    return upper_of, lower_of
-
-
-def _gap_scores(
-    steps_mm: np.ndarray, move: Move, hypotheses: Hypotheses, config: GraphConfig
-) -> np.ndarray:
-    """Return (h, p) nats of steps for one move: t distributions of log length and of angle."""
-    lengths = np.linalg.norm(steps_mm, axis=1)
+    steps, lengths = steps[upper_of, lower_of], lengths[upper_of, lower_of]
     expected = hypotheses.scale[:, None] * move.length_mm
-    deviation = np.log(np.maximum(lengths, 1e-3)) - np.log(expected)
+    deviation = np.log(lengths) - np.log(expected)
     spread = (move.sd_mm / move.length_mm) ** 2 + 2 * (config.place_sd_mm / expected) ** 2
-    length_nats = _t_nats(deviation**2 / spread)
+    scores = config.fit_bonus + move.log_prior + _t_nats(deviation**2 / spread)
     angle_nats = []
     for sign in (1.0, -1.0):
-        offset = move.offset_mm * (1.0, sign, 1.0)
-        cosine = steps_mm @ offset / (np.maximum(lengths, 1e-3) * move.length_mm)
+        cosine = steps @ (move.offset_mm * (1.0, sign, 1.0)) / (lengths * move.length_mm)
         angle = np.arccos(np.clip(cosine, -1, 1)) / np.radians(config.angle_sd_deg)
         angle_nats.append(_t_nats(angle**2))
-    scores = config.fit_bonus + move.log_prior + length_nats
     scores = scores + np.where(hypotheses.y_sign[:, None] > 0, *angle_nats)
-    return np.where(deviation < np.log(config.closest_ratio), -np.inf, scores)
+    scores = np.where(deviation < np.log(config.closest_ratio), -np.inf, scores)
+    return MoveScores(move, upper_of, lower_of, scores)
 
 
 def _t_nats(squared: np.ndarray) -> np.ndarray:

@@ -11,7 +11,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from payerseg.postprocess.chain_model import N_LABELS, ChainModel, Move
+from payerseg.config.graph import GraphConfig
+from payerseg.domain.grid import Grid
+from payerseg.postprocess.chain_model import (
+    N_LABELS,
+    ChainModel,
+    Hypotheses,
+    Move,
+    build_chain_model,
+)
+from payerseg.postprocess.places import Places
+from payerseg.postprocess.spine_prior import SpinePrior
+
+NEGLIGIBLE_NATS = 10.0
+"""A hypothesis this far behind the best one is not followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +98,15 @@ class ChainSearch:
         model = self.model
         while True:
             best, origin = model.start[hypothesis, place, rank], None
-            pairs = np.flatnonzero(model.lower_of == place)
-            for move, gaps in zip(model.moves, model.gaps, strict=True):
-                if move.lower != rank or not len(pairs):
+            for item in model.moves_to[rank]:
+                pairs = np.flatnonzero(item.lower_of == place)
+                if not len(pairs):
                     continue
-                scores = self.down[move.upper, hypothesis, model.upper_of[pairs]]
-                scores = scores + gaps[hypothesis, pairs]
+                upper = item.upper_of[pairs]
+                scores = self.down[item.move.upper, hypothesis, upper] + item.scores[hypothesis, pairs]
                 k = int(np.argmax(scores))
                 if scores[k] > best:
-                    best, origin = scores[k], (move, int(model.upper_of[pairs[k]]))
+                    best, origin = scores[k], (item.move, int(upper[k]))
             yield Step(place, rank, origin[0] if origin else None)
             if origin is None:
                 return
@@ -104,20 +117,34 @@ class ChainSearch:
         model = self.model
         while True:
             best, target = model.end[hypothesis, place, rank], None
-            pairs = np.flatnonzero(model.upper_of == place)
-            for move, gaps in zip(model.moves, model.gaps, strict=True):
-                if move.upper != rank or not len(pairs):
+            for item in model.moves_from[rank]:
+                pairs = np.flatnonzero(item.upper_of == place)
+                if not len(pairs):
                     continue
-                lower = model.lower_of[pairs]
-                scores = self.up[move.lower, hypothesis, lower] + model.node[lower, move.lower]
-                scores = scores + gaps[hypothesis, pairs]
+                below, lower = item.move.lower, item.lower_of[pairs]
+                scores = self.up[below, hypothesis, lower] + model.node[hypothesis, lower, below]
+                scores = scores + item.scores[hypothesis, pairs]
                 k = int(np.argmax(scores))
                 if scores[k] > best:
-                    best, target = scores[k], (move, int(lower[k]))
+                    best, target = scores[k], (item.move, int(lower[k]))
             if target is None:
                 return
             place, rank = target[1], target[0].lower
             yield Step(place, rank, target[0])
+
+
+def weigh_chains(
+    places: Places, prior: SpinePrior, config: GraphConfig, field: Grid | None = None
+) -> ChainModel:
+    """Build the model of one scan under the hypotheses that matter.
+
+    Sizes are tried first, for a network that names rightly; those far behind the best one cannot
+    change any probability and are dropped before the other hypotheses are added.
+    """
+    sizes = Hypotheses.of_sizes(config)
+    scores = best_by_hypothesis(build_chain_model(places, prior, config, field, sizes))
+    kept = scores >= scores.max() - NEGLIGIBLE_NATS
+    return build_chain_model(places, prior, config, field, sizes.with_shifts(kept, config))
 
 
 def name_probabilities(model: ChainModel) -> np.ndarray:
@@ -129,43 +156,43 @@ def name_probabilities(model: ChainModel) -> np.ndarray:
     return np.exp(np.logaddexp.reduce(through, axis=1).T - total)
 
 
+def best_by_hypothesis(model: ChainModel) -> np.ndarray:
+    """Return (h,) score of the best chain under each hypothesis."""
+    down = _sweep_down(model, np.maximum)
+    return (down + np.moveaxis(model.end, 2, 0)).max(axis=(0, 2))
+
+
 def _sweeps(model: ChainModel, fold: np.ufunc) -> tuple[np.ndarray, np.ndarray]:
     """Return (26, h, n) scores of all chains down to each state and of all continuations from it."""
+    return _sweep_down(model, fold), _sweep_up(model, fold)
+
+
+def _sweep_down(model: ChainModel, fold: np.ufunc) -> np.ndarray:
     down = np.moveaxis(model.start, 2, 0).copy()
+    for rank, items in enumerate(model.moves_to):
+        for item in items:
+            values = down[item.move.upper][:, item.upper_of] + item.scores
+            _fold_into(down[rank], values, item.lower_of, fold)
+        down[rank] += model.node[:, :, rank]
+    return down
+
+
+def _sweep_up(model: ChainModel, fold: np.ufunc) -> np.ndarray:
     up = np.moveaxis(model.end, 2, 0).copy()
-    to_lower = _Folded.by(model.lower_of, fold)
-    to_upper = _Folded.by(model.upper_of, fold)
-    moves = list(zip(model.moves, model.gaps, strict=True))
-    for rank in range(N_LABELS):
-        for move, gaps in moves:
-            if move.lower == rank:
-                to_lower.into(down[rank], down[move.upper][:, model.upper_of] + gaps)
-        down[rank] += model.node[:, rank]
     for rank in reversed(range(N_LABELS)):
-        for move, gaps in moves:
-            if move.upper == rank:
-                ahead = up[move.lower] + model.node[:, move.lower]
-                to_upper.into(up[rank], ahead[:, model.lower_of] + gaps)
-    return down, up
+        for item in model.moves_from[rank]:
+            lower = item.move.lower
+            ahead = up[lower] + model.node[:, :, lower]
+            order = np.argsort(item.upper_of, kind="stable")
+            values = (ahead[:, item.lower_of] + item.scores)[:, order]
+            _fold_into(up[rank], values, item.upper_of[order], fold)
+    return up
 
 
-@dataclass(frozen=True, slots=True)
-class _Folded:
-    """Folds values of pairs into one of their two places."""
-
-    fold: np.ufunc
-    order: np.ndarray
-    firsts: np.ndarray
-    places: np.ndarray
-
-    @classmethod
-    def by(cls, place_of: np.ndarray, fold: np.ufunc) -> _Folded:
-        order = np.argsort(place_of, kind="stable")
-        places, firsts = np.unique(place_of[order], return_index=True)
-        return cls(fold, order, firsts, places)
-
-    def into(self, scores: np.ndarray, values: np.ndarray) -> None:
-        """Fold (h, p) values into (h, n) scores, in place."""
-        if len(self.places):
-            folded = self.fold.reduceat(values[:, self.order], self.firsts, axis=1)
-            scores[:, self.places] = self.fold(scores[:, self.places], folded)
+def _fold_into(
+    scores: np.ndarray, values: np.ndarray, place_of: np.ndarray, fold: np.ufunc
+) -> None:
+    """Fold (h, p) values of pairs into the (h, n) scores of their places (sorted), in place."""
+    firsts = np.flatnonzero(np.diff(place_of, prepend=-1))
+    places = place_of[firsts]
+    scores[:, places] = fold(scores[:, places], fold.reduceat(values, firsts, axis=1))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from payerseg.config.graph import GraphConfig
 from payerseg.domain.landmarks import Point
 from payerseg.domain.volume import Volume
 
@@ -60,6 +61,12 @@ REFERENCE_PEAKS = PeakRule(at_border=False, refine_raw=True, with_channels=False
 def ideal_peak_scale(target_sigma_mm: float, sigma_mm: float) -> float:
     """Return what undoes the smoothing's loss at the peak of a Gaussian target of height 1."""
     return float((1 + (sigma_mm / target_sigma_mm) ** 2) ** 1.5)
+
+
+def peak_rule(config: GraphConfig, target_sigma_mm: float) -> PeakRule:
+    """Return the rule of the default decoder for a network trained on targets of one width."""
+    scale = ideal_peak_scale(target_sigma_mm, config.candidate_sigma_mm)
+    return PeakRule(config.candidate_sigma_mm, config.candidate_threshold, peak_scale=scale)
 
 
 def heatmap_candidates(heatmaps: Volume, rule: PeakRule | None = None) -> list[Candidate]:

@@ -13,8 +13,8 @@ from payerseg.config.graph import GraphConfig
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.errors import SpineNotFound
-from payerseg.postprocess.chain_model import LABELS, ChainModel, build_chain_model
-from payerseg.postprocess.chain_search import Chain, ChainSearch, Step, name_probabilities
+from payerseg.postprocess.chain_model import LABELS, ChainModel
+from payerseg.postprocess.chain_search import Chain, ChainSearch, Step, name_probabilities, weigh_chains
 from payerseg.postprocess.decision import Alternative, SpineDecision
 from payerseg.postprocess.peaks import Candidate
 from payerseg.postprocess.places import Places, merge_candidates
@@ -53,13 +53,14 @@ def decode_spine(
     if not len(places):
         msg = "no candidate vertebra in the heatmaps, expected at least one; does the scan show a spine?"
         raise SpineNotFound(msg)
-    model = build_chain_model(places, prior, config, field)
+    model = weigh_chains(places, prior, config, field)
     search = ChainSearch.of(model)
     chain = search.best()
-    if chain.score < config.min_evidence:
+    wanted = config.min_evidence + _trials_nats(places, chain, config)
+    if chain.score < wanted:
         msg = (
             f"{len(places)} candidate places (strongest heat {places.strength.max():.2f}) form no spine: "
-            f"evidence {chain.score:.1f}, expected at least {config.min_evidence:g}"
+            f"evidence {chain.score:.1f}, expected at least {wanted:.1f}"
         )
         raise SpineNotFound(msg)
     probabilities = name_probabilities(model)
@@ -78,6 +79,13 @@ def decode_spine(
         mirrored=bool(hypotheses.y_sign[chain.hypothesis] < 0),
     )
     return review_reasons(decision, chain, places, config)
+
+
+def _trials_nats(places: Places, chain: Chain, config: GraphConfig) -> float:
+    """Return what chance owes to trying: among many bright places outside the chain, some chain fits."""
+    bright = int(np.count_nonzero(places.strength > config.presence_heat))
+    outside = bright - sum(places.strength[step.place] > config.presence_heat for step in chain.steps)
+    return float(np.log(1 + outside))
 
 
 def _landmarks(
