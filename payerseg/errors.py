@@ -113,6 +113,12 @@ class DatasetError(PayersegError):
     kind = "dataset"
 
 
+class TrainingDiverged(PayersegError):
+    """The loss of a training is no longer a number."""
+
+    kind = "diverged"
+
+
 class GridMismatch(PayersegError):
     """Two images that must share a grid do not."""
 

@@ -118,3 +118,7 @@ REPORT: Artifact[Any] = Artifact(
 MEASUREMENTS: Artifact[Any] = Artifact(
     "measurements", "step4_quality_report/measurements.csv", "text", optional=True
 )
+
+TRAINING_RECORD: Artifact[Any] = Artifact(
+    "training_record", "step0_network_training/training.json", "json"
+)

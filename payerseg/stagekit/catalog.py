@@ -123,6 +123,17 @@ PIPELINE: tuple[StageSpec, ...] = (
     QUALITY_REPORT,
 )
 
+# Not in the pipeline: its work item is a network, not a scan.
+NETWORK_TRAINING = StageSpec(
+    name="network_training",
+    step=0,
+    module="stages.network_training",
+    version=1,
+    reads=(),
+    writes=(a.TRAINING_RECORD,),
+    config="payerseg.config.training:TrainingConfig",
+)
+
 
 def stage_named(name: str, pipeline: tuple[StageSpec, ...] = PIPELINE) -> StageSpec:
     """Return a stage by name.

@@ -7,6 +7,7 @@ the other way. All points are (x, y, z) millimetres relative to the centre of th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -104,8 +105,17 @@ class Warp:
 IDENTITY = Warp()
 
 
-def draw_warp(rng: np.random.Generator, ranges: WarpRanges, extent_mm: Array) -> Warp:
+class DrawsWarps(Protocol):
+    """Another way to draw warps than `WarpRanges`."""
+
+    def draw_warp(self, rng: np.random.Generator, extent_mm: Array) -> Warp:
+        """Draw a warp for a block of `extent_mm` (x, y, z)."""
+
+
+def draw_warp(rng: np.random.Generator, ranges: WarpRanges | DrawsWarps, extent_mm: Array) -> Warp:
     """Draw a warp for a block of `extent_mm` (x, y, z)."""
+    if not isinstance(ranges, WarpRanges):
+        return ranges.draw_warp(rng, extent_mm)
     limits = np.asarray(ranges.rotation_rad)
     if rng.random() < ranges.wide_p:
         limits = np.full(3, ranges.wide_rotation_rad)
@@ -182,8 +192,19 @@ class LookRanges:
     cap_p: float = 0.15
 
 
-def apply_look(rng: np.random.Generator, hu: Array, ranges: LookRanges, spacing_mm: float) -> Array:
+class ChangesLooks(Protocol):
+    """Another way to change intensities than `LookRanges`."""
+
+    def apply(self, rng: np.random.Generator, hu: Array) -> Array:
+        """Return changed HU (z, y, x)."""
+
+
+def apply_look(
+    rng: np.random.Generator, hu: Array, ranges: LookRanges | ChangesLooks, spacing_mm: float
+) -> Array:
     """Return HU (z, y, x) as another scanner might have shown them."""
+    if not isinstance(ranges, LookRanges):
+        return ranges.apply(rng, hu)
     if rng.random() < ranges.slice_p:
         thickness = rng.uniform(*ranges.slice_mm) / spacing_mm
         axis = 0 if rng.random() < 0.85 else int(rng.integers(1, 3))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from payerseg.training.augment import Warp
+
 N_NODES = 6
 """Control points of the elastic deformation per axis: 3 mesh cells of a cubic B-spline."""
 N_CELLS = 3
@@ -32,6 +34,10 @@ class ReferenceRanges:
     scale: float = 0.15
     flip_x: float = 0.5
     elastic_mm: float = 25.0
+
+    def draw_warp(self, rng: np.random.Generator, extent_mm: np.ndarray) -> Warp:
+        """Draw a warp of a block around its centre, in the form the examples use."""
+        return as_warp(draw_reference(rng, self, with_crop=False), extent_mm)
 
 
 STAGE3_RANGES = ReferenceRanges(shift_mm=10.0, rotation_rad=0.5)
@@ -151,6 +157,19 @@ def rotation_matrix(angles_rad: np.ndarray) -> np.ndarray:
     return out
 
 
+def as_warp(draws: ReferenceDraws, extent_mm: np.ndarray) -> Warp:
+    """Return draws as the warp of a block, points relative to its centre.
+
+    M(p + E(p)) = M p + M E(p): the displacement nodes are turned by the matrix. The node lattice
+    lies half a voxel off the reference's, which starts at the first voxel's centre.
+    """
+    sign = np.where(draws.flip > 0, -1.0, 1.0)
+    scale = sign * (1 + draws.axis_scale) * (1 + draws.scale)
+    matrix = rotation_matrix(draws.rotation_rad) * scale
+    nodes = np.einsum("ab,bzyx->xyza", matrix, draws.elastic_mm)
+    return Warp(matrix, np.asarray(draws.shift_mm, float), nodes, np.asarray(extent_mm, float))
+
+
 def _cubic_weights(t: np.ndarray) -> np.ndarray:
     """Return the four uniform cubic B-spline weights, (..., 4), for t in [0, 1)."""
     return (
@@ -196,12 +215,25 @@ class ReferenceIntensity:
         Returns:
             float32, the shape of `hu`.
         """
+        return np.clip(self.unclipped(hu), -1, 1).astype(np.float32)
+
+    def unclipped(self, hu: np.ndarray) -> np.ndarray:
+        """Return the same before clipping, float64."""
         value = np.asarray(hu, float)
         low, high = value.min(), value.max()
         if self.gamma != 1.0 and high > low:
             value = ((value - low) / (high - low)) ** self.gamma * (high - low) + low
-        value = (value / 2048 + self.shift) * (1 + self.scale)
-        return np.clip(value, -1, 1).astype(np.float32)
+        return (value / 2048 + self.shift) * (1 + self.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceLook:
+    """The reference's intensity augmentation as a change of HU, before the window 1/2048, [-1, 1]."""
+
+    def apply(self, rng: np.random.Generator, hu: np.ndarray) -> np.ndarray:
+        """Return HU (z, y, x), not clipped: the window of the card does that."""
+        draw = draw_reference_intensity(rng)
+        return (draw.unclipped(hu) * 2048).astype(np.float32)
 
 
 def draw_reference_intensity(rng: np.random.Generator) -> ReferenceIntensity:

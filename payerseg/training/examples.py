@@ -7,6 +7,7 @@ numpy and scipy only, so that it runs where nothing else is installed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
@@ -14,6 +15,8 @@ from scipy import ndimage
 from payerseg.config.model_card import WindowSpec
 from payerseg.training.augment import (
     AIR_HU,
+    ChangesLooks,
+    DrawsWarps,
     LookRanges,
     Warp,
     WarpRanges,
@@ -21,6 +24,7 @@ from payerseg.training.augment import (
     draw_warp,
     sample_block,
 )
+from payerseg.training.field_of_view import simulate_field_of_view
 
 Array = np.ndarray
 N_CHANNELS = 26
@@ -81,8 +85,8 @@ class BlockRecipe:
     shape_zyx: tuple[int, int, int] = (96, 48, 48)
     spacing_mm: float = 3.0
     window: WindowSpec = field(default_factory=WindowSpec)
-    warp: WarpRanges = field(default_factory=WarpRanges)
-    look: LookRanges = field(default_factory=LookRanges)
+    warp: WarpRanges | DrawsWarps = field(default_factory=WarpRanges)
+    look: LookRanges | ChangesLooks = field(default_factory=LookRanges)
     sigma_mm: tuple[float, ...] = (4.5,) * 7 + (5.0,) * 4 + (6.0,) * 15
     slab_p: float = 0.5
     slab_mm: tuple[float, float] = (50.0, 200.0)
@@ -130,16 +134,16 @@ class ScanSampler:
 
 
 def vertebrae_example(
-    scan: PackedScan, row: int, rng: np.random.Generator, recipe: BlockRecipe
+    scan: PackedScan, row: int | Array, rng: np.random.Generator, recipe: BlockRecipe
 ) -> tuple[Array, Array]:
-    """Draw a stage-2 example around mark `row`.
+    """Draw a stage-2 example around mark `row`, or around a point (3,) mm.
 
     Returns:
         x (z, y, x, 1) float32 and y (26, 6) float32: voxel position z, y, x, sigma in voxels,
         present (0/1) and loss weight (0/1) for each channel; `losses.point_heatmap_loss` makes the
         Gaussians from it.
     """
-    hu, marks, warp = _warped_block(scan, row, rng, recipe)
+    hu, marks, _ = warped_block(scan, row, rng, recipe)
     target = np.zeros((N_CHANNELS, 6), np.float32)
     target[:, WEIGHT] = 1
     target[:, SIGMA] = np.asarray(recipe.sigma_mm) / recipe.spacing_mm
@@ -148,15 +152,15 @@ def vertebrae_example(
     target[channels, Z : X + 1] = marks[:, :0:-1] / recipe.spacing_mm + centre
     target[channels, PRESENT] = 1
     target[list(scan.partial), WEIGHT] = 0
-    visible = _simulate_field_of_view(hu, marks, rng, recipe)
+    visible = simulate_field_of_view(hu, marks, rng, recipe)
     target[channels, PRESENT] *= visible > 0
-    target[channels, WEIGHT] *= visible != 0.5  # noqa: PLR2004 - the code for "on the cut"
+    target[channels, WEIGHT] *= visible != 0.5
     hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
     return normalized(hu, recipe.window)[..., None], target
 
 
 def spine_example(
-    scan: PackedScan, row: int, rng: np.random.Generator, recipe: BlockRecipe
+    scan: PackedScan, row: int | Array, rng: np.random.Generator, recipe: BlockRecipe
 ) -> tuple[Array, Array]:
     """Draw a stage-1 example.
 
@@ -164,16 +168,16 @@ def spine_example(
         x (z, y, x, 1) float32 and y (z, y, x, 2) float32: the spine heatmap (maximum of Gaussians
         along the line through the marks) and the loss weight, 0 where an unmarked vertebra may lie.
     """
-    hu, marks, _ = _warped_block(scan, row, rng, recipe)
+    hu, marks, _ = warped_block(scan, row, rng, recipe)
     line = _densified(marks[np.argsort(_rank(marks[:, 0]))][:, 1:])
     sigma = float(np.mean(recipe.sigma_mm))
     axes = [(np.arange(n) - (n - 1) / 2) * recipe.spacing_mm for n in recipe.shape_zyx]
-    heat = _line_heatmap(axes, line, sigma)
+    heat = line_heatmap(axes, line, sigma)
     weight = np.ones_like(heat)
     for end in _unknown_ends(scan, marks):
-        near = _line_heatmap(axes, end, 12.0)
+        near = line_heatmap(axes, end, 12.0)
         weight[(near > 0.1) & (heat < 0.5)] = 0
-    visible = _simulate_field_of_view(hu, marks, rng, recipe)
+    visible = simulate_field_of_view(hu, marks, rng, recipe)
     if np.any(visible <= 0):
         heat = np.where(hu <= AIR_HU, 0, heat)
     hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
@@ -191,18 +195,18 @@ def no_spine_example(
     Returns:
         x and y as `spine_example`, the heatmap all 0.
     """
-    hu, marks, _ = _warped_block(scan, int(rng.integers(len(scan.marks))), rng, recipe)
+    hu, marks, _ = warped_block(scan, int(rng.integers(len(scan.marks))), rng, recipe)
     x, y, z = ((np.arange(n) - (n - 1) / 2) * recipe.spacing_mm for n in hu.shape[::-1])
     low, high = marks[:, 1:].min(axis=0) - 50, marks[:, 1:].max(axis=0) + 50
     above_c1 = marks[marks[:, 0] == 0, 3]
     kind = rng.random()
-    if kind < 0.15:  # noqa: PLR2004 - shares of the kinds
+    if kind < 0.15:
         hu = rng.normal(rng.uniform(-1000, 200), rng.uniform(0, 80), hu.shape).astype(np.float32)
-    elif kind < 0.45 and len(above_c1):  # noqa: PLR2004
+    elif kind < 0.45 and len(above_c1):
         hu[z < above_c1.max() + 28] = AIR_HU
-    elif kind < 0.65:  # noqa: PLR2004
+    elif kind < 0.65:
         hu[:, y > low[1] + 5] = AIR_HU
-    elif kind < 0.85:  # noqa: PLR2004
+    elif kind < 0.85:
         hu[:, :, x > low[0] - 5] = AIR_HU
     else:
         hu[:, :, x < high[0] + 5] = AIR_HU
@@ -218,13 +222,13 @@ def normalized(hu: Array, window: WindowSpec) -> Array:
     return np.clip(values, window.low, window.high, dtype=np.float32)
 
 
-def _warped_block(
-    scan: PackedScan, row: int, rng: np.random.Generator, recipe: BlockRecipe
+def warped_block(
+    scan: PackedScan, row: int | Array, rng: np.random.Generator, recipe: BlockRecipe
 ) -> tuple[Array, Array, Warp]:
     """Return HU of the block, the marks (channel, x, y, z mm from the block's centre) and the warp."""
     extent = np.asarray(recipe.shape_zyx[::-1]) * recipe.spacing_mm
     warp = draw_warp(rng, recipe.warp, extent)
-    centre = scan.marks[row, 1:]
+    centre = scan.marks[row, 1:] if isinstance(row, int | np.integer) else np.asarray(row)
     lattice = warp.map_lattice(recipe.shape_zyx, recipe.spacing_mm)
     linear = np.eye(3)[::-1] / scan.spacing_mm
     offset = ((centre - scan.origin_mm) / scan.spacing_mm)[::-1]
@@ -234,42 +238,6 @@ def _warped_block(
     return hu, marks, warp
 
 
-def _simulate_field_of_view(
-    hu: Array, marks: Array, rng: np.random.Generator, recipe: BlockRecipe
-) -> Array:
-    """Blank what a shorter or narrower scan would not show, in place.
-
-    Returns:
-        Per mark 1 = visible, 0.5 = on the cut, 0 = outside.
-    """
-    depth = np.full(len(marks), np.inf)
-    half = np.asarray(recipe.shape_zyx[::-1]) * recipe.spacing_mm / 2
-    inside = np.flatnonzero(np.all(np.abs(marks[:, 1:]) < half, axis=1))
-    if len(inside) == 0:
-        return np.ones(len(marks))
-    x, y, z = ((np.arange(n) - (n - 1) / 2) * recipe.spacing_mm for n in hu.shape[::-1])
-    anchor = marks[inside[int(rng.integers(len(inside)))], 1:]
-    if rng.random() < recipe.slab_p:
-        height = rng.uniform(*recipe.slab_mm)
-        low = anchor[2] - rng.uniform(0.1, 0.9) * height
-        hu[(z < low) | (z > low + height)] = AIR_HU
-        depth = np.minimum(depth, np.minimum(marks[:, 3] - low, low + height - marks[:, 3]))
-    if rng.random() < recipe.narrow_p:
-        margin = rng.uniform(*recipe.narrow_mm, 4)
-        near = marks[inside, 1:3]
-        (x0, y0), (x1, y1) = near.min(axis=0) - margin[:2], near.max(axis=0) + margin[2:]
-        hu[:, :, (x < x0) | (x > x1)] = AIR_HU
-        hu[:, (y < y0) | (y > y1 + 20)] = AIR_HU
-    if rng.random() < recipe.round_p:
-        radius = rng.uniform(*recipe.round_mm)
-        middle = marks[inside, 1:3].mean(axis=0) + rng.uniform(-0.5, 0.5, 2) * radius
-        away = np.hypot(x - middle[0], (y - middle[1])[:, None])
-        hu[:, away > radius] = AIR_HU
-        depth = np.minimum(depth, radius - np.hypot(*(marks[:, 1:3] - middle).T))
-    margin_mm = recipe.cut_margin_mm
-    return np.where(depth > margin_mm, 1.0, np.where(depth < -margin_mm, 0.0, 0.5))
-
-
 def _rank(channel: Array) -> Array:
     """Order channels from head to foot: T13 (25) comes after T12 (18)."""
     return np.where(channel == N_CHANNELS - 1, 18.5, channel)
@@ -277,16 +245,16 @@ def _rank(channel: Array) -> Array:
 
 def _densified(points_mm: Array, step_mm: float = 6.0) -> Array:
     """Fill the line through the points."""
-    if len(points_mm) < 2:  # noqa: PLR2004 - a line needs two points
+    if len(points_mm) < 2:
         return points_mm
     parts = [points_mm[:1]]
-    for a, b in zip(points_mm[:-1], points_mm[1:], strict=True):
+    for a, b in pairwise(points_mm):
         n = max(1, int(np.ceil(np.linalg.norm(b - a) / step_mm)))
         parts.append(a + (b - a) * np.linspace(0, 1, n + 1)[1:, None])
     return np.concatenate(parts)
 
 
-def _line_heatmap(axes_mm: list[Array], points_mm: Array, sigma_mm: float) -> Array:
+def line_heatmap(axes_mm: list[Array], points_mm: Array, sigma_mm: float) -> Array:
     """Return the maximum over points of Gaussians of peak 1, (z, y, x) float32."""
     z, y, x = axes_mm
     heat = np.zeros((len(z), len(y), len(x)), np.float32)
@@ -301,7 +269,7 @@ def _line_heatmap(axes_mm: list[Array], points_mm: Array, sigma_mm: float) -> Ar
 
 def _unknown_ends(scan: PackedScan, marks: Array) -> list[Array]:
     """Return points where visible but unmarked vertebrae may lie, beyond either end of the marks."""
-    if not scan.partial or len(marks) < 2:  # noqa: PLR2004 - a direction needs two points
+    if not scan.partial or len(marks) < 2:
         return []
     order = np.argsort(_rank(marks[:, 0]))
     ranks, points = _rank(marks[order, 0]), marks[order, 1:]
@@ -328,6 +296,7 @@ class PackedVertebra:
         region: of `region_of_channel`.
         group: draws pick a group first.
         spacing_mm: isotropic.
+        marks: (n, 4) rows of channel and x, y, z mm from the block's centre, of all vertebrae.
     """
 
     name: str
@@ -338,6 +307,7 @@ class PackedVertebra:
     region: int
     group: str = "real"
     spacing_mm: float = 1.0
+    marks: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +319,7 @@ class CropRecipe:
     offset_mm: tuple[float, float, float] = (0.0, 20.0, 0.0)
     sigma_mm: float = 6.0
     window: WindowSpec = field(default_factory=WindowSpec)
-    warp: WarpRanges = field(
+    warp: WarpRanges | DrawsWarps = field(
         default_factory=lambda: WarpRanges(
             rotation_rad=(0.3, 0.25, 0.25),
             wide_p=0.1,
@@ -359,7 +329,7 @@ class CropRecipe:
             flip_p=(0.5, 0.05, 0.0),
         )
     )
-    look: LookRanges = field(default_factory=LookRanges)
+    look: LookRanges | ChangesLooks = field(default_factory=LookRanges)
     point_jitter_mm: float = 2.0
     cut_p: float = 0.2
     group_shares: tuple[tuple[str, float], ...] = (("real", 1.0),)
@@ -389,7 +359,7 @@ def vertebra_example(
         _cut_scan(hu, mask, rng)
     hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
     axes = [(np.arange(n) - (n - 1) / 2) * recipe.spacing_mm for n in recipe.shape_zyx]
-    heat = _line_heatmap(axes, anchor[None], recipe.sigma_mm)
+    heat = line_heatmap(axes, anchor[None], recipe.sigma_mm)
     return np.stack([normalized(hu, recipe.window), heat], axis=-1), mask[..., None].astype(
         np.float32
     )

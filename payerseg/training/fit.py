@@ -14,9 +14,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
+
+from payerseg.errors import TrainingDiverged
+from payerseg.training.running_norm import RunningNormAdam
 
 Array = np.ndarray
 Example = Callable[[np.random.Generator], tuple[Array, Array]]
@@ -38,6 +42,12 @@ class FitPlan:
         seed: of data order and augmentation.
         workers: threads that draw examples.
         save_every, report_every: steps.
+        schedule: "cosine" = warm-up, hold, cosine; "tenfold" = rate * 0.1^(t/T), the reference's;
+            "per_epoch" = rate * 0.99 per `epoch_steps`, the remake's.
+        epoch_steps: steps of one pass over the data.
+        amsgrad: of Adam.
+        running_clip: (factor, first norm) of the reference's clipping, instead of `clip_norm`.
+        validate_every: steps; None = at every checkpoint.
     """
 
     iterations: int = 4000
@@ -46,16 +56,25 @@ class FitPlan:
     warm_up: int = 50
     hold: float = 0.35
     final_share: float = 0.03
-    clip_norm: float = 1.0
+    clip_norm: float | None = 1.0
     ema: float = 0.998
     seed: int = 0
     workers: int = 1
     save_every: int = 250
     report_every: int = 50
+    schedule: Literal["cosine", "tenfold", "per_epoch"] = "cosine"
+    epoch_steps: int = 1000
+    amsgrad: bool = False
+    running_clip: tuple[float, float] | None = None
+    validate_every: int | None = None
 
 
 def learning_rate_at(plan: FitPlan, step: int) -> float:
-    """Return the rate of a step: warm-up, constant, then cosine down to its final share."""
+    """Return the rate of a step by the plan's schedule."""
+    if plan.schedule == "tenfold":
+        return plan.learning_rate * 0.1 ** (step / plan.iterations)
+    if plan.schedule == "per_epoch":
+        return plan.learning_rate * 0.99 ** (step // plan.epoch_steps)
     if step < plan.warm_up:
         return plan.learning_rate * (step + 1) / plan.warm_up
     start = plan.hold * plan.iterations
@@ -124,15 +143,26 @@ class TrainingState:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is told how a training goes.
+
+    Attributes:
+        report: called every `report_every` steps with step, mean loss and rate.
+        validate: called at validation steps with the model holding the averaged weights.
+    """
+
+    report: Callable[[int, float, float], None] | None = None
+    validate: Callable[[keras.Model, int], None] | None = None
+
+
 def fit(
     model: keras.Model,
     loss: keras.losses.Loss,
     draw: Example,
     plan: FitPlan,
     folder: Path,
-    *,
-    report: Callable[[int, float, float], None] = lambda step, loss, rate: None,
-    validate: Callable[[keras.Model, int], None] | None = None,
+    listeners: Listeners | None = None,
 ) -> TrainingState:
     """Train a model, resuming from `folder` when it holds a checkpoint.
 
@@ -141,18 +171,23 @@ def fit(
         loss: compares a batch of targets with the model's output.
         draw: makes one example from a generator.
         plan: how long and how fast.
-        folder: checkpoints and history.
-        report: called every `report_every` steps with step, mean loss and rate.
-        validate: called at every checkpoint with the model holding the averaged weights.
+        folder: checkpoints.
+        listeners: told how it goes.
 
     Returns:
         The last state; the model holds the averaged weights.
+
+    Raises:
+        TrainingDiverged: the loss is no longer a number.
     """
+    told = listeners or Listeners()
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = keras.optimizers.Adam(plan.learning_rate, global_clipnorm=plan.clip_norm)
+    optimizer = build_optimizer(plan)
     model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
     optimizer.build(model.trainable_variables)
-    state = load_checkpoint(model, folder) or TrainingState(0, model.get_weights())
+    state = load_checkpoint(model, folder) or TrainingState(
+        0, [w.copy() for w in model.get_weights()]
+    )
     feed = ExampleFeed(draw, plan, state.step)
     losses: list[float] = []
     clock = time.monotonic()
@@ -160,22 +195,51 @@ def fit(
         for step in range(state.step, plan.iterations):
             optimizer.learning_rate.assign(learning_rate_at(plan, step))
             x, y = feed.batch(step)
-            losses.append(float(model.train_on_batch(x, y)))
+            losses.append(_finite(float(model.train_on_batch(x, y)), step))
             state.step = step + 1
             _average(state, model, plan)
             if state.step % plan.report_every == 0:
-                report(state.step, float(np.mean(losses)), learning_rate_at(plan, step))
+                if told.report:
+                    told.report(state.step, float(np.mean(losses)), learning_rate_at(plan, step))
                 losses = []
             if state.step % plan.save_every == 0 or state.step == plan.iterations:
                 state.seconds += time.monotonic() - clock
                 clock = time.monotonic()
                 save_checkpoint(model, state, folder)
-                if validate:
-                    _with_weights(model, state.average, lambda: validate(model, state.step))
+            if told.validate and is_validation_step(plan, state.step):
+                _validate(model, state, told.validate)
     finally:
         feed.close()
     model.set_weights(state.average)
     return state
+
+
+def build_optimizer(plan: FitPlan) -> keras.optimizers.Optimizer:
+    """Return the plan's Adam."""
+    if plan.running_clip is not None:
+        factor, first_norm = plan.running_clip
+        return RunningNormAdam(
+            plan.learning_rate, amsgrad=plan.amsgrad, clip_factor=factor, first_norm=first_norm
+        )
+    return keras.optimizers.Adam(
+        plan.learning_rate, amsgrad=plan.amsgrad, global_clipnorm=plan.clip_norm
+    )
+
+
+def is_validation_step(plan: FitPlan, step: int) -> bool:
+    """Tell whether the averaged weights are looked at after a step."""
+    every = plan.validate_every or plan.save_every
+    return step % every == 0 or step == plan.iterations
+
+
+def _finite(loss: float, step: int) -> float:
+    if not math.isfinite(loss):
+        msg = (
+            f"the loss is {loss} at step {step}; nothing after the last checkpoint is kept. "
+            "Train with a lower learning rate, or in float32, and look at: payerseg train check"
+        )
+        raise TrainingDiverged(msg)
+    return loss
 
 
 AVERAGE_EVERY = 8
@@ -183,19 +247,28 @@ AVERAGE_EVERY = 8
 
 
 def _average(state: TrainingState, model: keras.Model, plan: FitPlan) -> None:
+    if plan.ema <= 0:
+        if is_validation_step(plan, state.step) or state.step % plan.save_every == 0:
+            state.average = model.get_weights()
+        return
     if state.step % AVERAGE_EVERY and state.step != plan.iterations:
         return
     # The young average forgets faster, or it would remember the random start.
     keep = min(plan.ema**AVERAGE_EVERY, state.step / (state.step + 10 * AVERAGE_EVERY))
-    for mean, value in zip(state.average, model.get_weights(), strict=True):
-        mean *= keep
-        mean += (1 - keep) * value
+    values = model.get_weights()
+    state.average = [
+        (keep * mean + (1 - keep) * value).astype(value.dtype)
+        for mean, value in zip(state.average, values, strict=True)
+    ]
 
 
-def _with_weights(model: keras.Model, weights: list[Array], action: Callable[[], None]) -> None:
+def _validate(
+    model: keras.Model, state: TrainingState, validate: Callable[[keras.Model, int], None]
+) -> None:
+    """Look at the averaged weights, then put the others back."""
     kept = model.get_weights()
-    model.set_weights(weights)
-    action()
+    model.set_weights(state.average)
+    validate(model, state.step)
     model.set_weights(kept)
 
 
@@ -205,7 +278,8 @@ def save_checkpoint(model: keras.Model, state: TrainingState, folder: Path) -> N
     groups = {
         "weight": model.get_weights(),
         "average": state.average,
-        "optimizer": [np.asarray(v) for v in model.optimizer.variables],
+        "optimizer": [keras.ops.convert_to_numpy(v) for v in model.optimizer.variables],
+        "seed": [keras.ops.convert_to_numpy(v) for v in _seeds(model)],
     }
     for group, values in groups.items():
         arrays.update({f"{group}_{i}": np.asarray(v) for i, v in enumerate(values)})
@@ -215,6 +289,11 @@ def save_checkpoint(model: keras.Model, state: TrainingState, folder: Path) -> N
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / "checkpoint.npz")
+
+
+def _seeds(model: keras.Model) -> list[keras.Variable]:
+    """Return the states of dropout's generators; they are no weights, but resuming needs them."""
+    return [variable for variable in model.variables if "seed_generator" in variable.path]
 
 
 def load_checkpoint(model: keras.Model, folder: Path) -> TrainingState | None:
@@ -229,6 +308,7 @@ def load_checkpoint(model: keras.Model, folder: Path) -> TrainingState | None:
             return [data[f"{group}_{i}"] for i in range(n)]
 
         model.set_weights(values("weight"))
-        for variable, value in zip(model.optimizer.variables, values("optimizer"), strict=True):
+        kept = [*model.optimizer.variables, *_seeds(model)]
+        for variable, value in zip(kept, values("optimizer") + values("seed"), strict=True):
             variable.assign(value)
         return TrainingState(int(data["step"]), values("average"), float(data["seconds"]))

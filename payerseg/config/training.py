@@ -1,0 +1,138 @@
+"""What may be chosen for a training: where the data lie, how long, how fast. Standard library only.
+
+A choice left out (None) takes the preset's value; presets are the recipes of `training/recipes.py`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from payerseg.config.load import parse_override, section_from_dict
+from payerseg.config.option import check_options, option
+from payerseg.errors import ConfigError
+
+TrainingPreset = Literal["payer", "reference", "verse_pytorch"]
+Network = Literal["spine_localization", "vertebrae_localization", "vertebrae_segmentation"]
+NETWORKS: tuple[Network, ...] = (
+    "spine_localization",
+    "vertebrae_localization",
+    "vertebrae_segmentation",
+)
+SECTION = "training"
+BUNDLES_FOLDER = "bundles"
+"""Below a training's output folder: finished bundles, named as the trainings."""
+TRAINING_PRESETS: tuple[TrainingPreset, ...] = ("payer", "reference", "verse_pytorch")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """The training of one network."""
+
+    network: Network = option("spine_localization", "which stage's network")
+    preset: TrainingPreset = option(
+        "payer",
+        "recipe: payer = the default weights', reference = the published one, "
+        "verse_pytorch = the second system's",
+    )
+    pack: str = option("", "folder written by `payerseg train prepare`")
+    epochs: int | None = option(
+        None, "passes over the data, one example per item; or iterations", at_least=1
+    )
+    iterations: int | None = option(None, "optimiser steps; wins over epochs", at_least=1)
+    batch_size: int | None = option(None, "examples per step", at_least=1)
+    learning_rate: float | None = option(None, "highest learning rate", at_least=0)
+    num_workers: int = option(1, "threads that draw examples", at_least=1, at_most=64)
+    seed: int = option(0, "of the initial weights, the data order and the augmentation", at_least=0)
+    fold: int | None = option(
+        None, "validate on this part of the patients, counted from 0; left out = the data's split"
+    )
+    folds: int = option(3, "parts the patients are divided into when a fold is asked for")
+    resume: bool = option(True, "go on from the last checkpoint, where there is one")
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = option(
+        "auto", "arithmetic; heads and the optimiser stay in float32"
+    )
+    widths: tuple[int, ...] | None = option(
+        None, "filters per level, finest first; both parts of a stage-2 network", at_least=1
+    )
+    loss: str | None = option(None, "another loss than the recipe's; see docs/training.md")
+    ema: float = option(
+        0.998, "decay of the averaged weights per step; 0 = none", at_least=0, at_most=0.99999
+    )
+    group_shares: tuple[str, ...] = option(
+        (), "share of the draws per group of the pack, e.g. real=0.6, synthetic=0.4; () = by size"
+    )
+    save_every: int = option(250, "steps between checkpoints", at_least=1)
+    validate_every: int = option(500, "steps between validations", at_least=1)
+    report_every: int = option(25, "steps between lines of the history", at_least=1)
+    max_val_items: int = option(64, "validation items used, evenly chosen", at_least=1)
+    tensorboard: bool = option(True, "write TensorBoard event files")
+    command: str = option("", "how the training was asked for; goes onto the model card")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.fold is not None and not 0 <= self.fold < self.folds:
+            msg = f"fold = {self.fold}; expected 0 to {self.folds - 1} (folds = {self.folds})"
+            raise ConfigError(msg)
+        shares_by_group(self.group_shares)
+
+
+def load_training_config(
+    file: Path | None = None, overrides: Iterable[str] = (), flags: dict[str, Any] | None = None
+) -> TrainingConfig:
+    """Resolve a training's configuration: defaults < file's [training] < overrides < flags.
+
+    Args:
+        file: TOML with a [training] table.
+        overrides: "training.key=value".
+        flags: values of the command line; None means not given.
+
+    Raises:
+        ConfigError: unreadable, an unknown key, a wrong type, out of range.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        values.update(_section_of(_read(file), str(file)))
+    for text in overrides:
+        values.update(_section_of(parse_override(text), f"--set {text}"))
+    values.update({key: value for key, value in (flags or {}).items() if value is not None})
+    return section_from_dict(TrainingConfig, values, "training")
+
+
+def shares_by_group(texts: Iterable[str]) -> tuple[tuple[str, float], ...]:
+    """Read "real=0.6" pairs.
+
+    Raises:
+        ConfigError: not such a pair, or a negative share.
+    """
+    out = []
+    for text in texts:
+        name, equals, share = text.partition("=")
+        try:
+            value = float(share)
+        except ValueError:
+            value = -1.0
+        if not equals or not name.strip() or value < 0:
+            msg = f"group_shares {text!r}; expected name=share, e.g. synthetic=0.4"
+            raise ConfigError(msg)
+        out.append((name.strip(), value))
+    return tuple(out)
+
+
+def _section_of(table: dict[str, Any], where: str) -> dict[str, Any]:
+    unknown = set(table) - {SECTION}
+    if unknown or not isinstance(table.get(SECTION, {}), dict):
+        msg = f"{where}: a training reads the table [{SECTION}] only, found {sorted(table)}"
+        raise ConfigError(msg)
+    return table.get(SECTION, {})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"cannot read {path} as TOML: {error}"
+        raise ConfigError(msg) from error

@@ -1,0 +1,105 @@
+"""What a training said: a CSV that survives kills, TensorBoard files beside it, and the best figure."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from payerseg.training.event_file import EventFile
+
+HISTORY_FILE = "history.csv"
+BEST_FILE = "best.json"
+TENSORBOARD_FOLDER = "tensorboard"
+COLUMNS = ("step", "seconds", "learning_rate", "loss", "figures")
+
+
+class History:
+    """Rows of a training: one per report, one per validation.
+
+    Columns are fixed so that a file can be appended to; validation figures are one JSON cell.
+    """
+
+    def __init__(self, folder: Path, *, first_step: int, tensorboard: bool) -> None:
+        """Open the history of a training that goes on at `first_step`.
+
+        Rows beyond it were written after the last checkpoint by a process that was killed; they are
+        removed, as their steps are done again.
+        """
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / HISTORY_FILE
+        kept = [row for row in self.rows() if int(row["step"]) <= first_step]
+        self._rewrite(kept)
+        self.seconds = float(kept[-1]["seconds"]) if kept else 0.0
+        self._events = EventFile(folder / TENSORBOARD_FOLDER) if tensorboard else None
+        best = read_best(folder)
+        self.best: float = best["score"] if best and best["step"] <= first_step else -math.inf
+
+    def report(self, step: int, seconds: float, loss: float, rate: float) -> None:
+        """Write the mean loss since the last report."""
+        self._append([step, round(seconds, 1), f"{rate:.6g}", f"{loss:.6g}", ""])
+        if self._events:
+            self._events.scalar("loss", loss, step)
+            self._events.scalar("learning_rate", rate, step)
+
+    def validation(self, step: int, seconds: float, figures: Mapping[str, float]) -> None:
+        """Write the figures of a validation."""
+        plain = {key: round(float(value), 5) for key, value in figures.items()}
+        self._append([step, round(seconds, 1), "", "", json.dumps(plain)])
+        if self._events:
+            for key, value in figures.items():
+                self._events.scalar(f"val/{key}", float(value), step)
+
+    def pictures(self, step: int, pictures: Sequence[tuple[str, np.ndarray]]) -> None:
+        """Write named grey pictures for TensorBoard."""
+        if self._events:
+            for name, picture in pictures:
+                self._events.image(f"val/{name}", picture, step)
+
+    def is_best(self, step: int, score: float, figures: Mapping[str, float]) -> bool:
+        """Tell whether a score is the best so far, and remember it if so."""
+        if not score > self.best:
+            return False
+        self.best = score
+        best = {"step": step, "score": score, "figures": dict(figures)}
+        temporary = self.folder / f".{BEST_FILE}.part"
+        temporary.write_text(json.dumps(best, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self.folder / BEST_FILE)
+        return True
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return all rows; a last line that was cut short by a kill is left out."""
+        if not self._path.is_file():
+            return []
+        with self._path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [row for row in rows if row.get("figures") is not None and row["step"].isdigit()]
+
+    def close(self) -> None:
+        """Close the TensorBoard file."""
+        if self._events:
+            self._events.close()
+
+    def _append(self, row: Sequence[Any]) -> None:
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(row)
+
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        temporary = self.folder / f".{HISTORY_FILE}.part"
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        temporary.replace(self._path)
+
+
+def read_best(folder: Path) -> dict[str, Any] | None:
+    """Return step, score and figures of the best weights; None where there are none."""
+    path = folder / BEST_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

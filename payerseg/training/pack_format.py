@@ -1,0 +1,225 @@
+"""A packed data set: arrays on disk that training reads with numpy alone, no medical image library.
+
+    pack/index.json                                  what is in it, from which source and licence
+    pack/<network>/<item>.npz                        one scan (stages 1, 2) or one vertebra (stage 3)
+    pack/<network>/val/<item>.npz                    the network's exact input for a validation item
+
+No file holds a pickle. `pack` writes this format.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from payerseg.errors import DatasetError
+from payerseg.training.examples import PackedScan, PackedVertebra, region_of_channel
+
+PACK_FORMAT = 1
+INDEX_FILE = "index.json"
+T13_LABEL, T13_CHANNEL = 28, 25
+
+
+@dataclass(frozen=True, slots=True)
+class PackItem:
+    """One array file.
+
+    Attributes:
+        name: unique within its network; the file's name.
+        network: stage name.
+        case_id, patient_id: whose.
+        split: "train", "val" or "".
+        group: "real", "synthetic", ...; draws are shared out by group.
+        source, licence: for the model card.
+        marks: number of marked (or masked) vertebrae.
+        has_val_input: whether `val/<name>.npz` exists.
+    """
+
+    name: str
+    network: str
+    case_id: str
+    patient_id: str
+    split: str
+    group: str
+    source: str
+    licence: str
+    marks: int = 0
+    has_val_input: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PackIndex:
+    """What a pack holds.
+
+    Attributes:
+        items: of all networks, sorted.
+        sampling: network → the model card's sampling as plain JSON, which the val inputs were made
+            with.
+    """
+
+    items: tuple[PackItem, ...] = ()
+    sampling: Mapping[str, Any] | None = None
+
+    def of(self, network: str) -> tuple[PackItem, ...]:
+        """Return the items of one network."""
+        return tuple(item for item in self.items if item.network == network)
+
+    def merged(self, items: Iterable[PackItem], sampling: Mapping[str, Any]) -> PackIndex:
+        """Return the index with items added or replaced by name.
+
+        Raises:
+            DatasetError: a network would hold inputs of two different samplings.
+        """
+        both = dict(self.sampling or {})
+        for network, spec in sampling.items():
+            if both.get(network, spec) != spec:
+                msg = f"the pack holds {network} at another sampling; prepare into another folder"
+                raise DatasetError(msg)
+            both[network] = spec
+        table = {(item.network, item.name): item for item in [*self.items, *items]}
+        return PackIndex(tuple(table[key] for key in sorted(table)), both)
+
+    def write(self, folder: Path) -> None:
+        """Write index.json, replaced in one move."""
+        folder.mkdir(parents=True, exist_ok=True)
+        data = {
+            "format": PACK_FORMAT,
+            "sampling": self.sampling or {},
+            "items": [asdict(item) for item in self.items],
+        }
+        temporary = folder / f".{INDEX_FILE}.part"
+        temporary.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.replace(folder / INDEX_FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> PackIndex:
+        """Read a pack's index.
+
+        Raises:
+            DatasetError: there is none, or of another format.
+        """
+        path = folder / INDEX_FILE
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data["format"] != PACK_FORMAT:
+                msg = f"{path} has format {data['format']}; this payerseg reads {PACK_FORMAT}"
+                raise DatasetError(msg)
+            return cls(tuple(PackItem(**item) for item in data["items"]), data["sampling"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            msg = f"{folder} holds no packed data ({error}); run: payerseg train prepare"
+            raise DatasetError(msg) from error
+
+
+@dataclass(frozen=True, slots=True)
+class ValInput:
+    """What the network sees of a validation item, bit for bit as at inference.
+
+    Attributes:
+        name: of the item.
+        x: (z, y, x, channel) float32.
+        origin_mm: (3,) LPS of the first voxel's centre; the grid is axis-aligned.
+        spacing_mm: isotropic.
+        marks: (n, 4) rows of channel, x, y, z mm.
+        partial: channels of vertebrae that are visible but not marked.
+        mask: (z, y, x) uint8, stage 3 only.
+        label: VerSe label, stage 3 only.
+    """
+
+    name: str
+    x: np.ndarray
+    origin_mm: np.ndarray
+    spacing_mm: float
+    marks: np.ndarray
+    partial: tuple[int, ...] = ()
+    mask: np.ndarray | None = None
+    label: int = 0
+
+    def mark_indices(self) -> np.ndarray:
+        """Return the marks as continuous indices (n, 3), z y x."""
+        return ((self.marks[:, 1:] - self.origin_mm) / self.spacing_mm)[:, ::-1]
+
+
+def item_path(folder: Path, item: PackItem) -> Path:
+    """Return where an item's arrays lie."""
+    return folder / item.network / f"{item.name}.npz"
+
+
+def val_path(folder: Path, item: PackItem) -> Path:
+    """Return where an item's exact network input lies."""
+    return folder / item.network / "val" / f"{item.name}.npz"
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write one .npz, replaced in one move."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    temporary.replace(path)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read one .npz.
+
+    Raises:
+        DatasetError: missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {key: data[key] for key in data.files}
+    except (OSError, ValueError, KeyError) as error:
+        msg = f"{path} is not readable ({error}); prepare the data again"
+        raise DatasetError(msg) from error
+
+
+def read_scan(folder: Path, item: PackItem) -> PackedScan:
+    """Read an item of stage 1 or 2."""
+    data = read_arrays(item_path(folder, item))
+    return PackedScan(
+        name=item.name,
+        hu=data["hu"],
+        origin_mm=data["origin_mm"],
+        spacing_mm=float(data["spacing_mm"]),
+        marks=data["marks"],
+        partial=tuple(int(c) for c in data["partial"]),
+        group=item.group,
+    )
+
+
+def read_vertebra(folder: Path, item: PackItem) -> PackedVertebra:
+    """Read an item of stage 3."""
+    data = read_arrays(item_path(folder, item))
+    label = int(data["label"])
+    channel = T13_CHANNEL if label == T13_LABEL else label - 1
+    return PackedVertebra(
+        name=item.name,
+        hu=data["hu"],
+        labels=data["labels"],
+        label=label,
+        centre_mm=data["centre_mm"],
+        region=region_of_channel(channel),
+        group=item.group,
+        spacing_mm=float(data["spacing_mm"]),
+        marks=data.get("marks"),
+    )
+
+
+def read_val_input(folder: Path, item: PackItem) -> ValInput:
+    """Read the exact network input of a validation item."""
+    data = read_arrays(val_path(folder, item))
+    return ValInput(
+        name=item.name,
+        x=data["x"],
+        origin_mm=data["origin_mm"],
+        spacing_mm=float(data["spacing_mm"]),
+        marks=data["marks"],
+        partial=tuple(int(c) for c in data["partial"]),
+        mask=data.get("mask"),
+        label=int(data["label"]) if "label" in data else 0,
+    )

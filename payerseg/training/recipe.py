@@ -1,0 +1,80 @@
+"""What a training recipe is; the recipes themselves are in `recipes_*`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from payerseg.config.model_card import ModelCard, NetworkSpec, UNetSpec
+from payerseg.config.training import NETWORKS
+from payerseg.domain.vertebra import Vertebra
+from payerseg.training.examples import BlockRecipe, CropRecipe
+
+STAGE1, STAGE2, STAGE3 = NETWORKS
+ScheduleName = Literal["cosine", "tenfold", "per_epoch"]
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerSpec:
+    """How steps are taken.
+
+    Attributes:
+        learning_rate: highest rate.
+        schedule: "cosine" = warm-up, hold, cosine; "tenfold" = rate * 0.1^(t/T); "per_epoch" =
+            rate * 0.99 per epoch.
+        amsgrad: of Adam.
+        clip_norm: of the global gradient; None = not clipped this way.
+        running_clip: (factor, first norm): clip at factor * running norm, as the reference does.
+    """
+
+    learning_rate: float = 1e-3
+    schedule: ScheduleName = "cosine"
+    amsgrad: bool = False
+    clip_norm: float | None = 1.0
+    running_clip: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that makes one network.
+
+    Attributes:
+        card: network, sampling, output and channels, as they go onto the model card.
+        examples: how blocks (stages 1, 2) or crops (stage 3) are drawn.
+        target: what an example asks for: "spine_line" and "spine_reference" (heatmap and weight),
+            "rows" (point rows), "mask", "labels" (all classes at once).
+        loss: a name of `loss_table`.
+        optimizer: how steps are taken.
+        iterations, batch_size: of the preset.
+        pack_spacing_mm: of the packed scans, finer than the network's.
+        empty_share: share of examples without any spine (stage 1).
+        pick: "region" = region, then scan, then vertebra, each uniform; "scan" = scan uniform, then
+            the reference's random crop of its box.
+    """
+
+    card: ModelCard
+    examples: BlockRecipe | CropRecipe
+    target: Literal["spine_line", "spine_reference", "rows", "mask", "labels"]
+    loss: str
+    optimizer: OptimizerSpec
+    iterations: int
+    pack_spacing_mm: float
+    batch_size: int = 1
+    empty_share: float = 0.0
+    pick: Literal["region", "scan"] = "region"
+
+
+def with_widths(spec: NetworkSpec, widths: tuple[int, ...]) -> NetworkSpec:
+    """Return a network with other filters per level."""
+    if isinstance(spec, UNetSpec):
+        return replace(spec, widths=widths)
+    return replace(
+        spec,
+        local=replace(spec.local, widths=widths),
+        spatial=replace(spec.spatial, widths=widths),
+    )
+
+
+def labels_of(n_channels: int) -> tuple[int, ...]:
+    """Return the VerSe labels of the first channels."""
+    return tuple(Vertebra.from_channel(c).verse_label for c in range(n_channels))

@@ -1,0 +1,89 @@
+"""The recipe of the default weights.
+
+What it adds to the reference, each shown to help in docs/training.md: weighted heatmap loss, heads
+that start off their saddle, simulated fields of view, slices and kernels, one network width per level.
+"""
+
+from __future__ import annotations
+
+from payerseg.config.model_card import ModelCard, SamplingSpec, SCNetSpec, UNetSpec
+from payerseg.training.augment import LookRanges, WarpRanges
+from payerseg.training.examples import BlockRecipe, CropRecipe
+from payerseg.training.recipe import STAGE1, STAGE2, STAGE3, OptimizerSpec, Recipe, labels_of
+
+
+def payer_stage1() -> Recipe:
+    """Return the recipe of stage 1: where the spine is."""
+    # a linear head: a clipped sigmoid has no gradient left once it says 0 everywhere
+    network = UNetSpec(widths=(16, 24, 32, 48), head_stddev=0.05, head_bias=-2.0)
+    sampling = SamplingSpec(spacing_mm=8.0, multiple=8, sigma_mm=9.0)
+    examples = BlockRecipe(
+        shape_zyx=(64, 48, 48),
+        spacing_mm=8.0,
+        sigma_mm=(9.0,) * 26,
+        warp=WarpRanges(
+            scale=(0.7, 1.2),
+            shift_mm=(90.0, 70.0, 150.0),
+            flip_p=(0.25, 0.1, 0.0),
+            elastic_mm=6.0,
+        ),
+        look=LookRanges(blur_voxels=0.5, slice_p=0.2),
+        slab_p=0.4,
+        slab_mm=(50.0, 250.0),
+        narrow_p=0.3,
+        narrow_mm=(15.0, 80.0),
+        cut_margin_mm=5.0,
+    )
+    return Recipe(
+        card=ModelCard(STAGE1, network, sampling, output="logit"),
+        examples=examples,
+        target="spine_line",
+        loss="weighted_cross_entropy",
+        optimizer=OptimizerSpec(),
+        iterations=4000,
+        pack_spacing_mm=4.0,
+        empty_share=0.2,
+    )
+
+
+def payer_stage2() -> Recipe:
+    """Return the recipe of stage 2: which vertebra is where."""
+    head = {"head_stddev": 0.05, "head_bias": 0.1}
+    network = SCNetSpec(
+        local=UNetSpec(widths=(16, 24, 32, 48), outputs=26, head_activation="tanh", **head),
+        spatial=UNetSpec(widths=(24, 32, 48, 48), inputs=26, outputs=26, repeats=1, **head),
+        pool=2,
+    )
+    sampling = SamplingSpec(spacing_mm=3.0, multiple=16, margin_mm=(40.0, 40.0, 40.0), sigma_mm=6.0)
+    warp = WarpRanges(scale=(0.72, 1.18), flip_p=(0.25, 0.06, 0.0))
+    return Recipe(
+        card=ModelCard(STAGE2, network, sampling, output="heatmap", channels=labels_of(26)),
+        examples=BlockRecipe(warp=warp),
+        target="rows",
+        loss="point_heatmap",
+        optimizer=OptimizerSpec(),
+        iterations=8000,
+        pack_spacing_mm=2.0,
+    )
+
+
+def payer_stage3() -> Recipe:
+    """Return the recipe of stage 3: the mask of one vertebra."""
+    network = UNetSpec(widths=(16, 32, 64, 96), inputs=2, head_stddev=0.05, head_bias=-2.0)
+    examples = CropRecipe()
+    sampling = SamplingSpec(
+        spacing_mm=1.0,
+        multiple=8,
+        size_xyz=examples.shape_zyx[::-1],
+        offset_mm=examples.offset_mm,
+        sigma_mm=examples.sigma_mm,
+    )
+    return Recipe(
+        card=ModelCard(STAGE3, network, sampling, output="logit"),
+        examples=examples,
+        target="mask",
+        loss="logit_dice",
+        optimizer=OptimizerSpec(),
+        iterations=8000,
+        pack_spacing_mm=1.0,
+    )

@@ -1,0 +1,331 @@
+"""The training of one network, from a packed data set to the best weights; stops and resumes anywhere.
+
+Needs numpy, scipy and keras: no image library is imported here or below.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from payerseg.config.model_card import ModelCard, Source
+from payerseg.config.training import TrainingConfig, shares_by_group
+from payerseg.errors import ConfigError, DatasetError
+from payerseg.inference.device import choose_precision, compile_forward, describe_device
+from payerseg.networks.build import build_network
+from payerseg.networks.bundle import network_arrays
+from payerseg.training.draws import scan_draw, vertebra_draw
+from payerseg.training.fit import Example, FitPlan, Listeners, TrainingState, fit
+from payerseg.training.folds import Folds, read_or_make_folds
+from payerseg.training.history import History, read_best
+from payerseg.training.learnable_sigma import LearnableSigmaNetwork
+from payerseg.training.loss_table import LEARNABLE_SIGMA, loss_named
+from payerseg.training.pack_format import (
+    PackIndex,
+    PackItem,
+    ValInput,
+    read_scan,
+    read_val_input,
+    read_vertebra,
+    write_arrays,
+)
+from payerseg.training.recipe import STAGE3, Recipe, with_widths
+from payerseg.training.recipes import recipe_for
+from payerseg.training.validation import Scores, picture_of, predict, validate
+
+BEST_WEIGHTS_FILE = "best.npz"
+RECORD_FILE = "training.json"
+FOLDS_FILE = "folds.json"
+CHECKPOINT_FILE = "checkpoint.npz"
+_N_PICTURES = 3
+
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Which packed items a training uses.
+
+    Attributes:
+        train, val: items of the network.
+    """
+
+    train: tuple[PackItem, ...]
+    val: tuple[PackItem, ...]
+
+
+def train_network(
+    config: TrainingConfig, folder: Path, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train one network and return the record of the training.
+
+    Args:
+        config: what was chosen.
+        folder: checkpoints, history, best weights and record; a training in it is resumed.
+        progress: told (step, steps in all, figures) at every report and validation.
+
+    Raises:
+        ConfigError: choices that contradict each other or the folder's training.
+        DatasetError: the pack lacks what the network needs.
+        TrainingDiverged: the loss is no longer a number.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = chosen_recipe(config)
+    pack = Path(config.pack)
+    assignment = assign_items(PackIndex.read(pack), config, folder)
+    plan = make_plan(config, recipe, len(assignment.train))
+    _keep_choices(config, recipe, folder)
+    watch = Watch(recipe.card, read_val_inputs(pack, assignment.val, config), folder, progress)
+    draw = make_draw(recipe, pack, assignment.train, config)
+    network = build_network(recipe.card.network, choose_precision(config.precision), config.seed)
+    trained = LearnableSigmaNetwork(network) if recipe.loss == LEARNABLE_SIGMA else network
+    loss = None if recipe.loss == LEARNABLE_SIGMA else loss_named(recipe.loss, recipe.target)
+    if not trained.built:
+        trained(np.zeros((1, *_small_shape(recipe), network.input.shape[-1]), np.float32))
+    watch.begin(network, plan, config)
+    state = fit(trained, loss, draw, plan, folder, Listeners(watch.report, watch.validate))
+    watch.end(state)
+    record = make_record(config, recipe, assignment, state) | {"best": read_best(folder)}
+    _write_json(folder / RECORD_FILE, record)
+    return record
+
+
+def chosen_recipe(config: TrainingConfig) -> Recipe:
+    """Return the preset's recipe with the configuration's changes."""
+    recipe = recipe_for(config.preset, config.network)
+    if config.widths is not None:
+        card = replace(recipe.card, network=with_widths(recipe.card.network, config.widths))
+        recipe = replace(recipe, card=card)
+    if config.loss is not None:
+        recipe = replace(recipe, loss=config.loss)
+    if config.learning_rate is not None:
+        optimizer = replace(recipe.optimizer, learning_rate=config.learning_rate)
+        recipe = replace(recipe, optimizer=optimizer)
+    if config.batch_size is not None:
+        recipe = replace(recipe, batch_size=config.batch_size)
+    if recipe.loss != LEARNABLE_SIGMA:
+        loss_named(recipe.loss, recipe.target)  # refuse early
+    return recipe
+
+
+def make_plan(config: TrainingConfig, recipe: Recipe, n_items: int) -> FitPlan:
+    """Return how long and how fast: iterations win over epochs, both over the preset."""
+    per_epoch = max(1, -(-n_items // recipe.batch_size))
+    iterations = config.iterations or recipe.iterations
+    if config.iterations is None and config.epochs is not None:
+        iterations = config.epochs * per_epoch
+    optimizer = recipe.optimizer
+    return FitPlan(
+        iterations=iterations,
+        batch_size=recipe.batch_size,
+        learning_rate=optimizer.learning_rate,
+        clip_norm=optimizer.clip_norm,
+        running_clip=optimizer.running_clip,
+        amsgrad=optimizer.amsgrad,
+        schedule=optimizer.schedule,
+        epoch_steps=per_epoch,
+        ema=config.ema,
+        seed=config.seed,
+        workers=config.num_workers,
+        save_every=config.save_every,
+        validate_every=config.validate_every,
+        report_every=config.report_every,
+    )
+
+
+def assign_items(index: PackIndex, config: TrainingConfig, folder: Path) -> Assignment:
+    """Divide a network's items into training and validation, by the data's split or by a fold.
+
+    Folds are made over all patients of the pack and kept in the training's parent folder, so that
+    the networks of one output folder share them.
+
+    Raises:
+        DatasetError: nothing to train on.
+    """
+    items = index.of(config.network)
+    if config.fold is None:
+        train = tuple(item for item in items if item.split != "val")
+        val = tuple(item for item in items if item.split == "val")
+    else:
+        folds = _folds(index, config, folder)
+        train_cases, val_cases = (set(cases) for cases in folds.split(config.fold))
+        # shapes without a patient of their own (synthetic groups) never measure
+        train = tuple(item for item in items if item.case_id in train_cases)
+        val = tuple(item for item in items if item.case_id in val_cases)
+    if not train:
+        msg = f"{config.pack} holds nothing to train {config.network} on ({len(items)} items)"
+        raise DatasetError(msg)
+    return Assignment(train, tuple(item for item in val if item.has_val_input))
+
+
+def _folds(index: PackIndex, config: TrainingConfig, folder: Path) -> Folds:
+    patients = {item.case_id: item.patient_id for item in index.items}
+    return read_or_make_folds(folder.parent / FOLDS_FILE, patients, config.folds, config.seed)
+
+
+def make_draw(
+    recipe: Recipe, pack: Path, items: Sequence[PackItem], config: TrainingConfig
+) -> Example:
+    """Read the training items and return what draws examples from them."""
+    shares = shares_by_group(config.group_shares)
+    if recipe.card.stage == STAGE3:
+        return vertebra_draw(recipe, [read_vertebra(pack, item) for item in items], shares)
+    return scan_draw(recipe, [read_scan(pack, item) for item in items], shares)
+
+
+def read_val_inputs(
+    pack: Path, items: Sequence[PackItem], config: TrainingConfig
+) -> list[ValInput]:
+    """Read the validation items, evenly chosen where there are more than wanted."""
+    step = max(1, -(-len(items) // config.max_val_items))
+    return [read_val_input(pack, item) for item in items[::step]]
+
+
+class Watch:
+    """Listens to a training: history, validation, best weights, progress."""
+
+    def __init__(
+        self,
+        card: ModelCard,
+        inputs: Sequence[ValInput],
+        folder: Path,
+        progress: Progress | None,
+    ) -> None:
+        """Prepare; nothing is written before `begin`."""
+        self._card = card
+        self._inputs = inputs
+        self._folder = folder
+        self._progress = progress
+        self._validated = 0
+
+    def begin(self, network: keras.Model, plan: FitPlan, config: TrainingConfig) -> None:
+        """Open the history where the last checkpoint left it."""
+        self._network, self._plan = network, plan
+        step = checkpoint_step(self._folder)
+        self._history = History(self._folder, first_step=step, tensorboard=config.tensorboard)
+        best = read_best(self._folder)
+        self._validated = best["step"] if best and best["step"] <= step else 0
+        self._clock = time.monotonic() - self._history.seconds
+
+    def report(self, step: int, loss: float, rate: float) -> None:
+        """Write a row and tell the listener."""
+        self._history.report(step, self._seconds(), loss, rate)
+        self._tell(step, {"loss": loss, "learning_rate": rate})
+
+    def validate(self, model: keras.Model, step: int) -> None:
+        """Score the averaged weights; keep them if they are the best so far."""
+        del model  # the network holds the same variables, without the loss's own
+        self._validated = step
+        if not self._inputs:
+            return
+        scores = self._scores(step)
+        self._history.validation(step, self._seconds(), scores.figures)
+        if self._history.is_best(step, scores.value, scores.figures):
+            write_arrays(self._folder / BEST_WEIGHTS_FILE, network_arrays(self._network))
+        self._tell(step, scores.figures)
+
+    def end(self, state: TrainingState) -> None:
+        """Judge the last weights if a kill took that away; keep them where nothing else chose."""
+        if self._inputs and self._validated < state.step:
+            self.validate(self._network, state.step)
+        if not self._inputs:
+            write_arrays(self._folder / BEST_WEIGHTS_FILE, network_arrays(self._network))
+        self._history.close()
+
+    def _scores(self, step: int) -> Scores:
+        forward = compile_forward(self._network)
+        scores = validate(forward, self._card, self._inputs)
+        some = self._inputs[:_N_PICTURES]
+        pictures = [(item.name, picture_of(predict(forward, item), item)) for item in some]
+        self._history.pictures(step, pictures)
+        return scores
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._clock
+
+    def _tell(self, step: int, figures: dict[str, float]) -> None:
+        if self._progress:
+            self._progress(step, self._plan.iterations, figures)
+
+
+def checkpoint_step(folder: Path) -> int:
+    """Return the step of the last checkpoint, 0 where there is none."""
+    path = folder / CHECKPOINT_FILE
+    if not path.is_file():
+        return 0
+    with np.load(path, allow_pickle=False) as data:
+        return int(data["step"])
+
+
+def make_record(
+    config: TrainingConfig, recipe: Recipe, assignment: Assignment, state: TrainingState
+) -> dict[str, Any]:
+    """Return what a model card says about the training, as plain JSON."""
+    device = describe_device()
+    return {
+        "card": json.loads(recipe.card.to_json()),
+        "config": asdict(config),
+        "sources": [asdict(source) for source in sources_of(assignment.train)],
+        "iterations": state.step,
+        "seconds": round(state.seconds, 1),
+        "seed": config.seed,
+        "hardware": f"{device['device']}, {device['cores']} cores, {device['backend']}",
+        "train_items": len(assignment.train),
+        "val_items": len(assignment.val),
+    }
+
+
+def sources_of(items: Sequence[PackItem]) -> tuple[Source, ...]:
+    """Return every source with its licence and the number of its cases."""
+    cases: dict[tuple[str, str, str], set[str]] = {}
+    for item in items:
+        cases.setdefault((item.source, item.licence, item.group), set()).add(item.case_id)
+    return tuple(
+        Source(name, licence, len(ids), "" if group == "real" else group)
+        for (name, licence, group), ids in sorted(cases.items())
+    )
+
+
+def _keep_choices(config: TrainingConfig, recipe: Recipe, folder: Path) -> None:
+    """Refuse to resume a training of another network, data order or schedule.
+
+    Raises:
+        ConfigError: names what differs.
+    """
+    path = folder / "choices.json"
+    free = {"resume", "num_workers", "tensorboard", "pack", "report_every", "save_every"}
+    free |= {"validate_every", "max_val_items", "command"}
+    choices = {key: value for key, value in asdict(config).items() if key not in free}
+    choices["card"] = json.loads(recipe.card.to_json())
+    choices = json.loads(json.dumps(choices))
+    if (folder / CHECKPOINT_FILE).is_file() and path.is_file():
+        if not config.resume:
+            msg = f"{folder} holds a training; resume it, or choose another output folder"
+            raise ConfigError(msg)
+        before = json.loads(path.read_text(encoding="utf-8"))
+        differ = sorted(key for key in choices if before.get(key) != choices[key])
+        if differ:
+            msg = (
+                f"{folder} holds a training with another {', '.join(differ)}; "
+                "resume with the same choices, or choose another output folder"
+            )
+            raise ConfigError(msg)
+    _write_json(path, choices)
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _small_shape(recipe: Recipe) -> tuple[int, int, int]:
+    return tuple(min(n, 32) for n in recipe.examples.shape_zyx)  # type: ignore[return-value]
