@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_a_frozen_interpreter_ends_with_its_driver(bench):
         "from payerseg.driver.settings import RunSettings\n"
         "run_pipeline(RunSettings(Path(sys.argv[3]), (Path(sys.argv[2]),), pipeline=PIPELINE))\n"
     )
-    here = os.path.dirname(__file__)
+    here = str(Path(__file__).parent)
     path = os.pathsep.join([str(programs_parent()), here])
     driver = subprocess.Popen(
         [sys.executable, "-c", code, here, str(bench.inputs), str(bench.output)],
@@ -94,8 +95,8 @@ def wait_for_case(bench):
 
 def is_alive(pid):
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 

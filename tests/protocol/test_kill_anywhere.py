@@ -1,5 +1,6 @@
 """kill -9 at any moment, then the same command again: the same bytes."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -64,10 +65,8 @@ def test_killed_again_and_again(long_bench, victim):
         time.sleep(delay_s)
         pid = driver.pid if victim == "driver" else newest_child(bench)
         if pid is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         if victim == "driver":
             driver.kill()
         driver.wait()

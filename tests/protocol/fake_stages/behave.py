@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 from fake_stages.fake_catalog import BEHAVE, DERIVED, EXTRA, TEXT
-
 from payerseg.errors import BundleError
 from payerseg.stagekit.worker import run_stage
 

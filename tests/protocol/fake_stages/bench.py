@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from fake_stages.fake_catalog import PIPELINE
-
 from payerseg.config.schema import DriverConfig, RunConfig
 from payerseg.driver.run import run_pipeline
 from payerseg.driver.settings import RunSettings

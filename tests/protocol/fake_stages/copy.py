@@ -1,7 +1,6 @@
 """Copies the user's file; a file that says "bad" is refused, one that says "empty" holds no spine."""
 
 from fake_stages.fake_catalog import COPY, TEXT
-
 from payerseg.errors import SpineNotFound, UnreadableScan
 from payerseg.stagekit.worker import run_stage
 

@@ -1,7 +1,6 @@
 """Counts the letters of what the stage before it derived, which a person may have edited."""
 
 from fake_stages.fake_catalog import COUNT, DERIVED, FINISH
-
 from payerseg.stagekit.worker import run_stage
 
 

@@ -1,0 +1,156 @@
+import json
+import os
+import shutil
+
+import pytest
+
+from payerseg.errors import ArtifactError, BundleError
+from payerseg.results.fingerprint import (
+    ABSENT,
+    HashMemo,
+    KeyParts,
+    canonical_json,
+    digest_of,
+    file_digest,
+    scan_digest,
+    scan_files,
+    text_digest,
+    weights_digest,
+)
+
+OLD = (1_000_000_000, 1_000_000_000)
+
+
+@pytest.fixture
+def memo():
+    return HashMemo()
+
+
+def write(path, text, times=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    if times:
+        os.utime(path, times)
+    return path
+
+
+def test_canonical_json_has_one_spelling():
+    assert canonical_json({"b": (1, 2.5), "a": None}) == '{"a":null,"b":[1,2.5]}'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json(float("nan"))
+
+
+def test_the_digest_is_the_content(tmp_path):
+    a, b = write(tmp_path / "a", "same"), write(tmp_path / "b", "same")
+    assert file_digest(a) == file_digest(b)
+    assert file_digest(a) != file_digest(write(b, "other"))
+
+
+def test_a_tree_is_its_names_and_contents(tmp_path, memo):
+    one = tmp_path / "one"
+    write(one / "x.txt", "1")
+    write(one / "deep" / "y.txt", "2")
+    before = memo.digest(one)
+    shutil.copytree(one, tmp_path / "two")
+    assert memo.digest(tmp_path / "two") == before
+    (one / "x.txt").rename(one / "z.txt")
+    assert memo.digest(one) != before
+
+
+def test_the_memo_saves_reading_of_old_files_only(tmp_path):
+    path = tmp_path / ".payerseg" / "hashes.json"
+    old, young = write(tmp_path / "old", "1", OLD), write(tmp_path / "young", "1")
+    memo = HashMemo(path)
+    memo.digest(old)
+    memo.digest(young)
+    memo.save()
+    assert list(json.loads(path.read_text())) == ["old"]
+    write(old, "2", OLD)  # same size, same time: what the memo cannot see, if it was old
+    write(young, "2")
+    again = HashMemo(path)
+    assert again.digest(old) == text_digest("1")
+    assert again.digest(young) == text_digest("2")
+    os.utime(old, (5, 5))
+    assert again.digest(old) == text_digest("2")
+
+
+def test_the_memo_survives_a_move_and_damage(tmp_path):
+    path = tmp_path / "out" / ".payerseg" / "hashes.json"
+    memo = HashMemo(path)
+    digest = memo.digest(write(tmp_path / "out" / "a", "1", OLD))
+    memo.save()
+    shutil.copytree(tmp_path / "out", tmp_path / "moved")
+    moved = HashMemo(tmp_path / "moved" / ".payerseg" / "hashes.json")
+    assert moved.digest(tmp_path / "moved" / "a") == digest
+    for damage in ("", "[]", '{"a": 3}'):
+        path.write_text(damage)
+        assert HashMemo(path).digest(tmp_path / "out" / "a") == digest
+
+
+def test_absence_is_none_and_trouble_is_an_error(tmp_path, memo):
+    assert digest_of(tmp_path / "absent", memo) is None
+    with pytest.raises(ArtifactError, match="cannot read"):
+        digest_of(write(tmp_path / "file", "x") / "below", memo)
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "parts"),
+    [
+        ("a.mhd", "NDims = 3\nElementDataFile = a.raw\n", ["a.raw"]),
+        ("a.mhd", "NDims = 3\nElementDataFile = LIST\ns1.raw\ns2.raw\n", ["s1.raw", "s2.raw"]),
+        ("a.mhd", "ElementDataFile = LOCAL\n", []),
+        ("a.nrrd", "NRRD0004\ntype: short\ndata file: a.raw.gz\n\n", ["a.raw.gz"]),
+        ("a.nrrd", "NRRD0004\ntype: short\n\ndata file: no.header", []),
+        ("a.nii", "ElementDataFile = a.raw\n", []),
+    ],
+)
+def test_a_scan_is_all_its_files(tmp_path, memo, name, header, parts):
+    scan = write(tmp_path / name, header)
+    assert scan_files(scan) == [scan, *(tmp_path / part for part in parts)]
+    for part in parts:
+        write(tmp_path / part, "voxels")
+    before = scan_digest(scan, memo)
+    for part in parts:
+        write(tmp_path / part, "other voxels")
+        assert scan_digest(scan, memo) != before
+        (tmp_path / part).unlink()
+        assert scan_digest(scan, memo) not in (before, ABSENT)
+
+
+def test_weights_are_card_weights_and_prior(tmp_path, memo):
+    bundle = tmp_path / "bundle"
+    with pytest.raises(BundleError, match="no weights at"):
+        weights_digest(bundle, memo)
+    write(bundle / "model.json", "{}")
+    write(bundle / "model.weights.h5", "w")
+    before = weights_digest(bundle, memo)
+    write(bundle / "README.md", "about")
+    assert weights_digest(bundle, memo) == before
+    write(bundle / "spine_prior.json", "{}")
+    assert weights_digest(bundle, memo) != before
+
+
+def test_a_checkpoint_is_its_index_and_data(tmp_path, memo):
+    write(tmp_path / "ckpt-1.index", "i")
+    write(tmp_path / "ckpt-1.data-00000-of-00001", "d")
+    before = weights_digest(tmp_path / "ckpt-1", memo)
+    assert weights_digest(tmp_path / "ckpt-1.index", memo) == before
+    write(tmp_path / "ckpt-10.index", "another")
+    assert weights_digest(tmp_path / "ckpt-1", memo) == before
+    write(tmp_path / "ckpt-1.data-00000-of-00001", "e")
+    assert weights_digest(tmp_path / "ckpt-1", memo) != before
+
+
+def test_every_part_is_in_the_key():
+    parts = KeyParts("s", 1, {"a": 1}, "w", 0, {"ct": "h"})
+    others = [
+        KeyParts("t", 1, {"a": 1}, "w", 0, {"ct": "h"}),
+        KeyParts("s", 2, {"a": 1}, "w", 0, {"ct": "h"}),
+        KeyParts("s", 1, {"a": 2}, "w", 0, {"ct": "h"}),
+        KeyParts("s", 1, {"a": 1}, None, 0, {"ct": "h"}),
+        KeyParts("s", 1, {"a": 1}, "w", 1, {"ct": "h"}),
+        KeyParts("s", 1, {"a": 1}, "w", 0, {"ct": "i"}),
+        KeyParts("s", 1, {"a": 1}, "w", 0, {"ct": "h", "scan": "h"}),
+    ]
+    assert len({item.key for item in [parts, *others]}) == 8
+    assert parts.key == KeyParts("s", 1, {"a": 1}, "w", 0, {"ct": "h"}).key
