@@ -90,6 +90,13 @@ class VertebraeSegmentationConfig:
     )
     min_volume_ml: float = option(0.5, "a smaller mask is reported as implausible, ml", at_least=0)
     max_volume_ml: float = option(150.0, "a larger mask is reported as implausible, ml", at_least=1)
+    mask_rule: Literal["highest", "reference"] = option(
+        "highest",
+        "highest = the most probable vertebra gets a voxel; reference = as PayerSeg_Revised",
+    )
+    interpolation: Literal["linear", "cubic"] = option(
+        "linear", "how probabilities come back to the scan's grid"
+    )
     batch: int = option(1, "vertebrae per network call", at_least=1, at_most=32)
     vertebra_masks: Literal["none", "cropped", "full"] = option(
         "cropped", "files in vertebrae/: none, cropped to the vertebra, or on the scan's grid"

@@ -10,13 +10,7 @@ from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.errors import SpineNotFound
 from payerseg.postprocess.decision import SpineDecision
-from payerseg.postprocess.peaks import (
-    REFERENCE_PEAKS,
-    Candidate,
-    PeakRule,
-    heatmap_candidates,
-    ideal_peak_scale,
-)
+from payerseg.postprocess.peaks import REFERENCE_PEAKS, Candidate, heatmap_candidates, peak_rule
 from payerseg.postprocess.spine_decoder import decode_spine
 from payerseg.postprocess.spine_graph import decode_reference
 
@@ -33,10 +27,7 @@ def find_candidates(
     """
     if config.decoder == "reference":
         return heatmap_candidates(heatmaps, REFERENCE_PEAKS)
-    graph = config.graph
-    scale = ideal_peak_scale(target_sigma_mm, graph.candidate_sigma_mm)
-    rule = PeakRule(graph.candidate_sigma_mm, graph.candidate_threshold, peak_scale=scale)
-    return heatmap_candidates(heatmaps, rule)
+    return heatmap_candidates(heatmaps, peak_rule(config.graph, target_sigma_mm))
 
 
 def name_vertebrae(
@@ -54,8 +45,10 @@ def name_vertebrae(
     """
     if config.decoder == "merged":
         return decode_spine(candidates, config=config.graph, field=scan, border_mm=config.border_mm)
-    heights = scan.corners_mm()[:, 2]
-    decision = decode_reference(candidates, z_range_mm=(heights.min(), heights.max()))
+    # REFERENCE §4.5: from the first slice's centre on, voxels times spacing
+    first_z = float(scan.corners_mm(edges=False)[:, 2].min())
+    ends = (first_z, first_z + scan.extent_mm[2])
+    decision = decode_reference(candidates, z_range_mm=ends)
     if not decision.landmarks:
         msg = f"{len(candidates)} candidate places form no spine; expected at least one vertebra"
         raise SpineNotFound(msg)

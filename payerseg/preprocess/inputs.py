@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from payerseg.config.model_card import SamplingSpec
 from payerseg.domain.grid import Grid
-from payerseg.domain.landmarks import Point
+from payerseg.domain.landmarks import Landmarks, Point
 from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.volume import Volume
 from payerseg.imaging.resample import crop_to_cover, resample, sample_smoothly
@@ -33,6 +35,12 @@ def vertebra_input(ct: Volume, point_mm: Point, sampling: SamplingSpec) -> Volum
     reach = _REFERENCE_REACH_SIGMAS if sampling.size_rule == "reference" else np.inf
     heat = point_heatmap(image.grid, point_mm, sampling.sigma_mm, reach_sigmas=reach)
     return Volume(np.stack([image.array, heat], axis=-1), image.grid)
+
+
+def vertebra_inputs(ct: Volume, landmarks: Landmarks, sampling: SamplingSpec) -> Iterator[Volume]:
+    """Yield stage 3's input for each landmark, head to foot."""
+    for mark in landmarks.values():
+        yield vertebra_input(ct, mark.position_mm, sampling)
 
 
 def network_input(ct: Volume, frame: Grid, sampling: SamplingSpec) -> Volume:

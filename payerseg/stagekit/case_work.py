@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -124,6 +124,12 @@ class CaseWork:
         """Tell people how far this case is; `total` 0 means unknown."""
         fields = {"case_id": self.case_id, "step": step, "done": done, "total": total}
         self._say(EventName.PROGRESS, fields)
+
+    def progress_over(self, items: Iterable[T], step: str, total: int) -> Iterator[T]:
+        """Hand items on and tell progress before each."""
+        for done, item in enumerate(items):
+            self.progress(step, done, total)
+            yield item
 
     def note(self, key: str, value: Any) -> None:
         """Write something down about the case; it goes into the manifest.

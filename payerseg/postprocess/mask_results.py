@@ -1,0 +1,78 @@
+"""What stage 3 hands on: which rule, one mask per vertebra, a record, and what a person must know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+from payerseg.config.schema import VertebraeSegmentationConfig
+from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.vertebra import Vertebra
+from payerseg.domain.volume import Volume
+from payerseg.imaging.regions import bounding_block
+from payerseg.postprocess.vertebra_masks import (
+    PAYERSEG_MASKS,
+    MaskRule,
+    MergedMasks,
+    VertebraProbability,
+)
+
+
+def mask_rule(config: VertebraeSegmentationConfig) -> MaskRule:
+    """Return how probabilities become masks."""
+    if config.mask_rule == "reference":
+        return PAYERSEG_MASKS
+    return MaskRule(
+        threshold=config.threshold,
+        interpolation=config.interpolation,
+        min_volume_ml=config.min_volume_ml,
+        max_volume_ml=config.max_volume_ml,
+    )
+
+
+def with_landmarks(
+    probabilities: Iterable[Volume], landmarks: Landmarks
+) -> Iterator[VertebraProbability]:
+    """Join predictions with the landmarks they were made for, in the same order."""
+    for mark, probability in zip(landmarks.values(), probabilities, strict=True):
+        yield VertebraProbability(mark.vertebra, probability, mark.position_mm)
+
+
+def single_masks(merged: MergedMasks, extent: Literal["cropped", "full"]) -> dict[Vertebra, Volume]:
+    """Return one 0/1 mask per vertebra that has voxels, cropped to it or on the whole grid."""
+    masks = {}
+    for report in merged.reports:
+        mask = merged.labels.array == report.vertebra.verse_label
+        block = bounding_block(mask)
+        if block is None:
+            continue
+        volume = Volume(mask.astype(np.uint8), merged.labels.grid)
+        masks[report.vertebra] = volume if extent == "full" else volume.cropped(*block)
+    return masks
+
+
+def masks_record(merged: MergedMasks) -> dict[str, Any]:
+    """Return size, cleaning and problems of every mask as plain JSON values."""
+    return {
+        report.vertebra.name: {
+            "label": report.vertebra.verse_label,
+            "n_voxels": report.n_voxels,
+            "volume_ml": round(report.volume_ml, 3),
+            "dropped_part": round(report.dropped_part, 4),
+            "lost_part": round(report.lost_part, 4),
+            "mean_probability": round(report.mean_probability, 4),
+            "problems": list(report.problems),
+        }
+        for report in merged.reports
+    }
+
+
+def mask_warnings(merged: MergedMasks) -> list[str]:
+    """Return what is wrong with the masks, one sentence each."""
+    return [
+        f"{report.vertebra.name}: {problem}"
+        for report in merged.reports
+        for problem in report.problems
+    ]

@@ -1,0 +1,63 @@
+"""Stage 2 — find and name the vertebrae.
+
+Reads the prepared CT and the spine box, predicts one heatmap per vertebra, and writes the candidates, the
+named landmarks with how sure they are, and a picture. `landmarks.csv` may be edited by hand afterwards.
+"""
+
+from payerseg.config.schema import VertebraeLocalizationConfig
+from payerseg.inference.predictor import Predictor, Tiling
+from payerseg.networks.bundle import ModelBundle
+from payerseg.postprocess.naming import (
+    candidates_record,
+    decision_record,
+    find_candidates,
+    name_vertebrae,
+)
+from payerseg.preprocess.inputs import vertebrae_input
+from payerseg.report.projections import spine_projection
+from payerseg.results.artifacts import (
+    CANDIDATES,
+    CT,
+    HEATMAPS,
+    LANDMARKS_CSV,
+    LANDMARKS_JSON,
+    PROJECTION,
+    SPINE_BOX,
+)
+from payerseg.stagekit.case_work import CaseWork
+from payerseg.stagekit.catalog import VERTEBRAE_LOCALIZATION
+from payerseg.stagekit.worker import StageSetup, run_stage
+
+
+class VertebraeLocalization:
+    """Built once per process, called once per case."""
+
+    def __init__(self, setup: StageSetup[VertebraeLocalizationConfig]) -> None:
+        self.config = setup.config
+        bundle = ModelBundle.open(setup.weights, stage=VERTEBRAE_LOCALIZATION.name)
+        self.sampling = bundle.card.sampling
+        tiling = Tiling(
+            self.config.tile_merge, self.config.tile_overlap, self.config.tile_size_zyx
+        )
+        self.predictor = Predictor(bundle, self.config.precision, self.config.memory_mb, tiling)
+
+    def __call__(self, case: CaseWork) -> None:
+        """Name the vertebrae of one scan."""
+        ct, box = case.read(CT), case.read(SPINE_BOX)
+        case.progress("predict")
+        heatmaps = self.predictor.predict(vertebrae_input(ct, box, self.sampling))
+        case.write(HEATMAPS, heatmaps)
+        case.progress("name")
+        candidates = find_candidates(heatmaps, self.sampling.sigma_mm, self.config)
+        case.write(CANDIDATES, candidates_record(candidates))
+        decision = name_vertebrae(candidates, ct.grid, self.config)
+        case.write(LANDMARKS_JSON, decision_record(decision))
+        case.write(LANDMARKS_CSV, decision.landmarks)
+        case.write(PROJECTION, spine_projection(ct, box, decision.landmarks))
+        case.note("vertebrae", [vertebra.name for vertebra in decision.landmarks])
+        case.note("needs_review", decision.needs_review)
+        case.note("review_reasons", list(decision.reasons))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage(VERTEBRAE_LOCALIZATION, VertebraeLocalization))

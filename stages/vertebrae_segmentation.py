@@ -1,0 +1,55 @@
+"""Stage 3 — segment each vertebra.
+
+Reads the prepared CT and the (perhaps edited) landmarks, predicts one mask per vertebra in a crop around
+its landmark, and writes the merged labels on the input file's own grid and one mask per vertebra.
+"""
+
+from payerseg.config.schema import VertebraeSegmentationConfig
+from payerseg.inference.predictor import Predictor
+from payerseg.networks.bundle import ModelBundle
+from payerseg.postprocess.mask_results import (
+    mask_rule,
+    mask_warnings,
+    masks_record,
+    single_masks,
+    with_landmarks,
+)
+from payerseg.postprocess.vertebra_masks import merge_masks
+from payerseg.preprocess.inputs import vertebra_inputs
+from payerseg.results.artifacts import CT, LANDMARKS_CSV, MASK_REPORT, SEGMENTATION, VERTEBRAE
+from payerseg.stagekit.case_work import CaseWork
+from payerseg.stagekit.catalog import VERTEBRAE_SEGMENTATION
+from payerseg.stagekit.worker import StageSetup, run_stage
+
+
+class VertebraeSegmentation:
+    """Built once per process, called once per case."""
+
+    def __init__(self, setup: StageSetup[VertebraeSegmentationConfig]) -> None:
+        self.config = setup.config
+        bundle = ModelBundle.open(setup.weights, stage=VERTEBRAE_SEGMENTATION.name)
+        self.sampling = bundle.card.sampling
+        self.predictor = Predictor(bundle, self.config.precision, self.config.memory_mb)
+
+    def __call__(self, case: CaseWork) -> None:
+        """Segment the vertebrae of one scan."""
+        ct, landmarks = case.read(CT), case.read(LANDMARKS_CSV)
+        if not landmarks:
+            case.end_as("no_spine", "landmarks.csv lists no vertebra")
+            return
+        crops = vertebra_inputs(ct, landmarks, self.sampling)
+        predicted = self.predictor.predict_each(crops, self.config.batch)
+        told = case.progress_over(predicted, "segment", len(landmarks))
+        merged = merge_masks(with_landmarks(told, landmarks), ct.grid, mask_rule(self.config))
+        case.progress("write")
+        case.write(SEGMENTATION, merged.labels)
+        if self.config.vertebra_masks != "none":
+            case.write(VERTEBRAE, single_masks(merged, self.config.vertebra_masks))
+        case.write(MASK_REPORT, masks_record(merged))
+        warnings = mask_warnings(merged)
+        case.note("mask_warnings", warnings)
+        case.note("needs_review", bool(warnings))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage(VERTEBRAE_SEGMENTATION, VertebraeSegmentation))
