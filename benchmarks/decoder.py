@@ -151,7 +151,9 @@ def main() -> None:
         spines = [draw_spine(rng, scale=rng.normal(1, 0.08)) for _ in range(options.number)]
     for name, cases in scenarios(rng, spines).items():
         for decoder in options.decoders:
-            print(f"{name:20} {decoder:10} {tally(cases, decoder, GraphConfig()).line()}", flush=True)
+            print(
+                f"{name:20} {decoder:10} {tally(cases, decoder, GraphConfig()).line()}", flush=True
+            )
     noise = [noise_case(rng) for _ in range(40)]
     invented = tally(noise, "merged", GraphConfig()).false
     print(f"noise: {invented} vertebrae invented in {len(noise)} fields of meaningless peaks")

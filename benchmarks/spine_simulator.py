@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -77,11 +78,11 @@ def draw_spine(rng: np.random.Generator, variant: str = "usual", scale: float = 
     truth = {chain[0]: position}
     bend = rng.normal(0, 0.06, 2)
     curve = rng.normal(0, 0.12, 2)
-    for k, (upper, lower) in enumerate(zip(chain, chain[1:], strict=False)):
+    for k, (upper, lower) in enumerate(pairwise(chain)):
         edge = edges[upper, lower]
         size = scale * rng.normal(edge.distance_mm, 0.6 * edge.sd_mm)
         sway = curve * np.sin(k / 4) + bend + rng.normal(0, 0.04, 2)
-        step = np.asarray(edge.unit_xyz) + (*sway, 0.0)
+        step = np.add(edge.unit_xyz, (*sway, 0.0))
         position = position - size * step / np.linalg.norm(step)
         truth[lower] = position
     return truth
@@ -217,5 +218,7 @@ def _candidates(
         for channel in np.flatnonzero(heat[k] > 0.05):
             spot = point + rng.normal(0, 0.8, 3)
             values = tuple(total[k].tolist())
-            found.append(Candidate(int(channel), tuple(spot.tolist()), float(heat[k, channel]), values))
+            found.append(
+                Candidate(int(channel), tuple(spot.tolist()), float(heat[k, channel]), values)
+            )
     return found

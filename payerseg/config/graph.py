@@ -51,15 +51,18 @@ class GraphConfig:
         2.0, "nats of being a vertebra per doubling (factor e) of heat", at_least=0
     )
     presence_heat: float = option(
-        0.25, "part of a perfect peak at which a place is as likely a vertebra as not", at_least=1e-3, at_most=1
+        0.25,
+        "part of a perfect peak at which a place is as likely a vertebra as not",
+        at_least=1e-3,
+        at_most=1,
     )
-    fit_bonus: float = option(
-        2.5, "nats for a neighbour exactly where it is expected", at_least=0
-    )
+    fit_bonus: float = option(2.5, "nats for a neighbour exactly where it is expected", at_least=0)
     skip_cost: float = option(2.0, "nats for passing over one silent vertebra", at_least=0)
     max_skip: int = option(3, "most silent vertebrae in a row", at_least=0, at_most=8)
     open_end_cost: float = option(
-        3.0, "nats for a chain that ends although its next vertebra would lie inside the scan", at_least=0
+        3.0,
+        "nats for a chain that ends although its next vertebra would lie inside the scan",
+        at_least=0,
     )
     start_cost: float = option(1.0, "nats against there being a spine at all", at_least=0)
     closest_ratio: float = option(
@@ -81,12 +84,15 @@ class GraphConfig:
         False, "drop vertebrae nearer than border_mm to the scan's upper or lower end"
     )
     min_evidence: float = option(
-        0.5, "nats that a chain must have over nothing at all, more where bright places remain; else no spine"
+        0.5,
+        "nats that a chain must have over nothing at all, more where bright places remain; else no spine",
     )
     review_probability: float = option(
         0.9, "a level less probable than this asks for a review", at_least=0, at_most=1
     )
-    n_alternatives: int = option(5, "other labellings listed with the result", at_least=0, at_most=50)
+    n_alternatives: int = option(
+        5, "other labellings listed with the result", at_least=0, at_most=50
+    )
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -109,7 +109,9 @@ class Hypotheses:
         error = float(np.log(config.common_error))
         shift = np.repeat([0, 1, -1], n)
         log_prior = np.tile(self.log_prior[kept], 3) + np.where(shift == 0, 0.0, error)
-        return Hypotheses(np.tile(self.scale[kept], 3), np.tile(self.y_sign[kept], 3), shift, log_prior)
+        return Hypotheses(
+            np.tile(self.scale[kept], 3), np.tile(self.y_sign[kept], 3), shift, log_prior
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,9 @@ class ChainSearch:
                 if not len(pairs):
                     continue
                 upper = item.upper_of[pairs]
-                scores = self.down[item.move.upper, hypothesis, upper] + item.scores[hypothesis, pairs]
+                scores = (
+                    self.down[item.move.upper, hypothesis, upper] + item.scores[hypothesis, pairs]
+                )
                 k = int(np.argmax(scores))
                 if scores[k] > best:
                     best, origin = scores[k], (item.move, int(upper[k]))

@@ -63,5 +63,7 @@ class SpineDecision:
             "level_probability": self.level_probability,
             "scale": self.scale,
             "mirrored": self.mirrored,
-            "alternatives": [asdict(item) | {"labels": list(item.labels)} for item in self.alternatives],
+            "alternatives": [
+                asdict(item) | {"labels": list(item.labels)} for item in self.alternatives
+            ],
         }

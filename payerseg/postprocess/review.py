@@ -16,6 +16,10 @@ from payerseg.postprocess.places import Places
 USUAL_SCALE = (0.75, 1.2)
 """Sizes of adults and schoolchildren; beyond, a chain of wrong places is as likely as a real size."""
 UNEXPLAINED_HEAT = 0.5
+COURSE_MM = 25.0
+"""A place this far from the line through the named centres cannot be a vertebra of theirs."""
+BEYOND_MM = 80.0
+"""Two lumbar steps: further away a bright place says nothing about the chain."""
 NEAR_VARIANT_PROBABILITY = 0.05
 VARIANTS = ("T13", "L6")
 
@@ -106,24 +110,28 @@ def _gap_reasons(decision: SpineDecision, chain: Chain) -> list[str]:
 def _shape_reasons(decision: SpineDecision) -> list[str]:
     reasons = []
     if not USUAL_SCALE[0] <= decision.scale <= USUAL_SCALE[1]:
-        reasons.append(f"the vertebrae are {decision.scale:.2f} times as far apart as a mean adult's")
+        reasons.append(
+            f"the vertebrae are {decision.scale:.2f} times as far apart as a mean adult's"
+        )
     if decision.mirrored:
         reasons.append("the spine curves as if front and back were exchanged in the header")
     return reasons
 
 
 def _unexplained_reasons(chain: Chain, places: Places) -> list[str]:
-    """Report bright places that the chain neither uses nor passes through."""
+    """Report bright places in the spine's course that the chain does not use."""
     used = list(chain.names)
-    z = places.positions_mm[:, 2]
+    spine = places.positions_mm[used]
+    spine = spine[np.argsort(spine[:, 2])]
     reasons = []
     for place in np.flatnonzero(places.strength > UNEXPLAINED_HEAT):
-        if place in used:
-            continue
         x_mm, y_mm, z_mm = places.positions_mm[place]
-        inside = z[used].min() < z_mm < z[used].max()
-        where = "beside" if inside else "beyond"
-        reasons.append(
-            f"a bright place at ({x_mm:.0f}, {y_mm:.0f}, {z_mm:.0f}) mm, {where} the spine, is unexplained"
-        )
+        course = [np.interp(z_mm, spine[:, 2], spine[:, axis]) for axis in (0, 1)]
+        aside = float(np.hypot(x_mm - course[0], y_mm - course[1]))
+        beyond = max(spine[0, 2] - z_mm, z_mm - spine[-1, 2])
+        if place in used or aside > COURSE_MM or beyond > BEYOND_MM:
+            continue
+        where = "beyond" if beyond > 0 else "within"
+        point = f"({x_mm:.0f}, {y_mm:.0f}, {z_mm:.0f}) mm"
+        reasons.append(f"a bright place at {point}, {where} the spine's course, is unexplained")
     return reasons

@@ -73,7 +73,8 @@ def find_spine_box(
         )
         raise SpineNotFound(msg)
     start, stop = bounding_block(spine)
-    return _box_of(heatmap, np.array(start, float), np.array(stop, float) - 1, rule.whole_voxels)
+    pad = 0.5 if rule.whole_voxels else 0.0
+    return _box_of(heatmap, np.array(start, float), np.array(stop, float) - 1, pad)
 
 
 def _large_components(mask: np.ndarray, join_part: float) -> np.ndarray:
@@ -90,11 +91,10 @@ def _large_components(mask: np.ndarray, join_part: float) -> np.ndarray:
 
 
 def _box_of(
-    heatmap: Volume, first_zyx: np.ndarray, last_zyx: np.ndarray, whole_voxels: bool
+    heatmap: Volume, first_zyx: np.ndarray, last_zyx: np.ndarray, pad_voxels: float
 ) -> SpineBox:
     """Return the world box around the block of voxels `first_zyx` to `last_zyx`, both inside."""
-    pad = 0.5 if whole_voxels else 0.0
-    ends = zip(first_zyx - pad, last_zyx + pad, strict=True)
+    ends = zip(first_zyx - pad_voxels, last_zyx + pad_voxels, strict=True)
     corners_zyx = np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1).T
     corners = heatmap.grid.map_indices_to_world(corners_zyx)
     return SpineBox(tuple(corners.min(axis=0)), tuple(corners.max(axis=0)))

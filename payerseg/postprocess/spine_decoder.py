@@ -14,7 +14,13 @@ from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.errors import SpineNotFound
 from payerseg.postprocess.chain_model import LABELS, ChainModel
-from payerseg.postprocess.chain_search import Chain, ChainSearch, Step, name_probabilities, weigh_chains
+from payerseg.postprocess.chain_search import (
+    Chain,
+    ChainSearch,
+    Step,
+    name_probabilities,
+    weigh_chains,
+)
 from payerseg.postprocess.decision import Alternative, SpineDecision
 from payerseg.postprocess.peaks import Candidate
 from payerseg.postprocess.places import Places, merge_candidates
@@ -84,7 +90,9 @@ def decode_spine(
 def _trials_nats(places: Places, chain: Chain, config: GraphConfig) -> float:
     """Return what chance owes to trying: among many bright places outside the chain, some chain fits."""
     bright = int(np.count_nonzero(places.strength > config.presence_heat))
-    outside = bright - sum(places.strength[step.place] > config.presence_heat for step in chain.steps)
+    outside = bright - sum(
+        places.strength[step.place] > config.presence_heat for step in chain.steps
+    )
     return float(np.log(1 + outside))
 
 

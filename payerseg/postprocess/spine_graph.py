@@ -141,7 +141,9 @@ def shortest_path(
     for channel, items in enumerate(channels):
         for number, item in enumerate(items):
             graph.add_edge(SOURCE, (channel, number), weight=0.0)
-            graph.add_edge((channel, number), SINK, weight=-(rule.heat_weight * item.value + rule.bias))
+            graph.add_edge(
+                (channel, number), SINK, weight=-(rule.heat_weight * item.value + rule.bias)
+            )
     for edge in prior.edges:
         offset = np.asarray(edge.unit_xyz) * edge.distance_mm
         upper_channel, lower_channel = edge.upper.channel, edge.lower.channel

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +152,7 @@ def _edge_from(item: Mapping) -> PriorEdge:
 def _possible_edges() -> list[tuple[Vertebra, Vertebra]]:
     """Return every follows-relation, head to foot: the regular ones and the rare turns."""
     regular = [v for v in Vertebra if v is not Vertebra.T13]
-    edges = {(a, b) for a, b in zip(regular, regular[1:], strict=False)}
+    edges = set(pairwise(regular))
     edges |= {(Vertebra[a], Vertebra[b]) for a, b in RARE_TURNS}
     edges.add((Vertebra.T13, Vertebra.L1))
     return sorted(edges, key=lambda edge: (edge[0].rank, edge[1].rank))
@@ -169,7 +170,7 @@ def _neighbour_offsets(scans: Iterable[Landmarks]) -> Samples:
     offsets: Samples = {}
     for number, landmarks in enumerate(scans):
         marks = list(landmarks.values())
-        for upper, lower in zip(marks, marks[1:], strict=False):
+        for upper, lower in pairwise(marks):
             step = np.subtract(upper.position_mm, lower.position_mm)
             offsets.setdefault((upper.vertebra, lower.vertebra), []).append((number, step))
     return offsets
