@@ -1,0 +1,130 @@
+"""Results of any method, whatever the files are called."""
+
+import json
+
+import numpy as np
+import pytest
+
+from payerseg.datasets.label_schemes import SCHEMES
+from payerseg.domain.spine_box import SpineBox
+from payerseg.domain.vertebra import Vertebra
+from payerseg.errors import ArtifactError, DatasetError
+from payerseg.evaluation.predictions import find_predictions, read_prediction
+from payerseg.evaluation.result_files import split_name
+from payerseg.imaging.files import write_volume
+from payerseg.results.artifacts import LANDMARKS_JSON, SPINE_BOX
+from payerseg.results.formats import write_artifact
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a_seg.nii.gz", ("a", "labels")),
+        ("a_segmentation.nii.gz", ("a", "labels")),
+        ("a.nii.gz", ("a", "labels")),
+        ("a.mha", ("a", "labels")),
+        ("sub-verse004_seg-vert_msk.nii.gz", ("sub-verse004", "labels")),
+        ("sub-verse004_seg-subreg_ctd.json", ("sub-verse004", "points")),
+        ("a_landmarks.csv", ("a", "points")),
+        ("a.json", ("a", "points")),
+        ("a_ct.nii.gz", ("a_ct", None)),
+        ("a_0000.nii.gz", ("a_0000", None)),
+        ("report.html", ("report.html", None)),
+    ],
+)
+def test_names(name, expected):
+    assert split_name(name) == expected
+
+
+def test_label_maps_alone_give_body_centres(tmp_path, bodies):
+    labels, marks = bodies
+    write_volume(labels, tmp_path / "a_seg.nii.gz")
+    found = find_predictions(tmp_path)
+    prediction = read_prediction(found["a"])
+    assert prediction.from_labels
+    assert list(prediction.landmarks) == list(marks)
+    gap = prediction.landmarks.positions_mm - marks.positions_mm
+    assert np.abs(gap).max() < 2.5
+    assert prediction.needs_review is None
+
+
+def test_another_tools_numbers(tmp_path, bodies):
+    labels, marks = bodies
+    theirs = np.zeros_like(labels.array)
+    for verse, total in ((20, 31), (21, 30), (22, 29)):
+        theirs[labels.array == verse] = total
+    theirs[0, 0, 0] = 5  # an organ
+    write_volume(labels.with_array(theirs), tmp_path / "a.nii.gz")
+    found = find_predictions(tmp_path)["a"]
+    prediction = read_prediction(found, SCHEMES["totalsegmentator"])
+    assert list(prediction.landmarks) == list(marks)
+    assert np.array_equal(prediction.labels.array, labels.array)
+
+
+def test_our_case_folder(tmp_path, bodies, tools):
+    labels, marks = bodies
+    folder = tools.put_case_folder(tmp_path, "a", marks, labels, "ok_needs_review")
+    folder.path(SPINE_BOX).parent.mkdir(parents=True)
+    write_artifact(SPINE_BOX, SpineBox((-9, -9, 0), (9, 9, 90)), folder.path(SPINE_BOX), folder)
+    prediction = read_prediction(find_predictions(tmp_path)["a"])
+    assert prediction.needs_review
+    assert prediction.status == "ok_needs_review"
+    assert prediction.box == SpineBox((-9, -9, 0), (9, 9, 90))
+    assert prediction.scan_grid.same_space_as(labels.grid)
+    assert np.array_equal(prediction.labels.array, labels.array)
+    assert np.allclose(prediction.landmarks.positions_mm, marks.positions_mm, atol=1e-3)
+
+
+def test_review_is_also_read_from_the_landmarks(tmp_path, bodies, tools):
+    folder = tools.put_case_folder(tmp_path, "a", bodies[1])
+    assert read_prediction(find_predictions(tmp_path)["a"]).needs_review is False
+    folder.path(LANDMARKS_JSON).write_text(json.dumps({"needs_review": True}))
+    assert read_prediction(find_predictions(tmp_path)["a"]).needs_review is True
+
+
+def test_failed_case_has_nothing(tmp_path, tools):
+    tools.put_case_folder(tmp_path, "a", None, status="failed_preparation_unreadable")
+    prediction = read_prediction(find_predictions(tmp_path)["a"])
+    assert len(prediction.landmarks) == 0
+    assert prediction.status == "failed_preparation_unreadable"
+
+
+def test_flat_export_prefers_its_landmarks(tmp_path, bodies, tools):
+    labels, marks = bodies
+    write_volume(labels, tmp_path / "a_segmentation.nii.gz")
+    moved = marks.moved(lambda p: p + 3.0)
+    tools.write_lps_json(tmp_path / "a_landmarks.json", moved)
+    (tmp_path / "a_landmarks.csv").write_text("label,X,Y,Z\nL1,0,0,0\n")
+    prediction = read_prediction(find_predictions(tmp_path)["a"])
+    assert np.allclose(prediction.landmarks.positions_mm, moved.positions_mm)
+    assert prediction.labels is not None
+    assert read_prediction(find_predictions(tmp_path)["a"], with_labels=False).labels is None
+
+
+def test_landmark_tables_with_and_without_scores(tmp_path):
+    (tmp_path / "a.csv").write_text("label,X,Y,Z,score,flags\nT12,1,2,3,0.5,near_border\n")
+    (tmp_path / "b.csv").write_text("label,X,Y,Z\n19,1,2,3\n")
+    found = find_predictions(tmp_path)
+    for case in "ab":
+        marks = read_prediction(found[case]).landmarks
+        assert marks[Vertebra.T12].position_mm == (1, 2, 3)
+
+
+def test_verse_list_needs_its_mask(tmp_path):
+    (tmp_path / "a_ctd.json").write_text('[{"direction": ["P","I","R"]}, {"label": 20}]')
+    with pytest.raises(DatasetError, match="label map beside it"):
+        read_prediction(find_predictions(tmp_path)["a"])
+
+
+def test_two_maps_of_one_case_are_refused(tmp_path, bodies):
+    write_volume(bodies[0], tmp_path / "a_seg.nii.gz")
+    write_volume(bodies[0], tmp_path / "a.nii.gz")
+    with pytest.raises(DatasetError, match="both label maps"):
+        find_predictions(tmp_path)
+
+
+def test_nothing_to_score(tmp_path):
+    with pytest.raises(ArtifactError, match="holds no result"):
+        find_predictions(tmp_path)
+    with pytest.raises(ArtifactError, match="not a folder"):
+        find_predictions(tmp_path / "x")
