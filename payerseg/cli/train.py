@@ -137,14 +137,14 @@ def fitting_options(command: Command) -> Command:
 @fitting_options
 @click.pass_context
 def train(ctx: click.Context, **options: Any) -> int:
-    r"""Make networks from your own data: prepare, fit and export in one go.
+    """Make networks from your own data: prepare, fit and export in one go.
 
     \b
     payerseg train check DATA
     payerseg train --data_dir DATA --output_dir OUT --stage all --epochs 100
 
     Killed at any moment, the same command goes on from the last checkpoint.
-    """
+    """  # noqa: D301 (click reads the escape)
     if ctx.invoked_subcommand is not None:
         return 0
     if not options["data_dir"] or not options["output_dir"]:

@@ -5,6 +5,8 @@ numpy only, so that training can use it where no image library is installed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 REACH_MM = 64.0
@@ -35,3 +37,13 @@ def closeness_maps(
         squared = (z - pz)[:, None, None] ** 2 + (y - py)[:, None] ** 2 + (x - px) ** 2
         out[..., channel] = np.maximum(0, 1 - np.sqrt(squared) / REACH_MM)
     return out
+
+
+def grid_axes(
+    origin_mm: Sequence[float], shape_zyx: Sequence[int], spacing_mm: float
+) -> list[np.ndarray]:
+    """Return the positions of voxels along z, y and x, mm, of an axis-aligned isotropic grid."""
+    return [
+        float(start) + np.arange(n) * spacing_mm
+        for start, n in zip(reversed(tuple(origin_mm)), shape_zyx, strict=True)
+    ]

@@ -10,7 +10,7 @@ from payerseg.domain.landmarks import Landmarks, Point
 from payerseg.domain.volume import Volume
 from payerseg.preprocess.frames import vertebra_frame
 from payerseg.preprocess.inputs import network_input
-from payerseg.preprocess.landmark_maps import closeness_maps
+from payerseg.preprocess.landmark_maps import closeness_maps, grid_axes
 
 
 def patch_input(
@@ -23,12 +23,7 @@ def patch_input(
 
 
 def landmark_maps(grid: Grid, landmarks: Landmarks, n_maps: int) -> np.ndarray:
-    """Return `closeness_maps` on an axis-aligned LPS grid, (z, y, x, n_maps)."""
-    axes = [
-        origin + np.arange(n) * step
-        for origin, n, step in zip(
-            grid.origin_mm[::-1], grid.shape, grid.spacing_mm[::-1], strict=True
-        )
-    ]
+    """Return `closeness_maps` on an axis-aligned isotropic grid, (z, y, x, n_maps)."""
+    axes = grid_axes(grid.origin_mm, grid.shape, grid.spacing_mm[0])
     channels = np.array([vertebra.channel for vertebra in landmarks], int)
     return closeness_maps(channels, landmarks.positions_mm, axes, n_maps)

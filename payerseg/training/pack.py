@@ -28,9 +28,14 @@ from payerseg.domain.volume import Volume
 from payerseg.errors import DatasetError, GridMismatch, PayersegError
 from payerseg.imaging.files import read_volume
 from payerseg.imaging.resample import resample, sample_smoothly
-from payerseg.preprocess.inputs import spine_input, vertebra_input, vertebrae_input
+from payerseg.preprocess.frames import vertebra_frame
+from payerseg.preprocess.inputs import (
+    network_input,
+    spine_input,
+    vertebra_input,
+    vertebrae_input,
+)
 from payerseg.preprocess.intensity import smooth_in_steps
-from payerseg.preprocess.patch_inputs import patch_input
 from payerseg.preprocess.preparation import prepare_scan
 from payerseg.training.pack_format import PackIndex, PackItem, item_path, val_path, write_arrays
 from payerseg.training.recipe import STAGE1, STAGE3, Recipe
@@ -251,7 +256,7 @@ def _pack_vertebrae(
         item = _item(case, STAGE3, name, plan.group, 1, has_val=with_val)
         write_arrays(item_path(plan.folder, item), _block_arrays(opened, labels, mark, recipe))
         if with_val:
-            x = vertebra_network_input(opened.ct, mark, case.landmarks, recipe)
+            x = vertebra_network_input(opened.ct, mark, recipe)
             mask = resample_mask(labels, vertebra.verse_label, x.grid)
             arrays = {
                 **_val_arrays(x),
@@ -260,19 +265,22 @@ def _pack_vertebrae(
                 "mask": mask,
                 "label": np.array(vertebra.verse_label),
             }
+            if recipe.target == "labels":
+                arrays["all_marks"] = marks_array(case.landmarks)
+                arrays["n_maps"] = np.array(len(recipe.card.channels) - 1)
             write_arrays(val_path(plan.folder, item), arrays)
         yield item
 
 
-def vertebra_network_input(
-    ct: Volume, mark: Landmark, landmarks: Landmarks, recipe: Recipe
-) -> Volume:
-    """Return what stage 3 feeds its network for one vertebra."""
+def vertebra_network_input(ct: Volume, mark: Landmark, recipe: Recipe) -> Volume:
+    """Return what stage 3 feeds its network for one vertebra.
+
+    For a network of all classes only the image, its first channel: `read_val_input` adds the maps.
+    """
     sampling = recipe.card.sampling
-    if recipe.target != "labels":
-        return vertebra_input(ct, mark.position_mm, sampling)
-    n_maps = len(recipe.card.channels) - 1
-    return patch_input(ct, mark.position_mm, landmarks, sampling, n_maps)
+    if recipe.target == "labels":
+        return network_input(ct, vertebra_frame(mark.position_mm, sampling), sampling)
+    return vertebra_input(ct, mark.position_mm, sampling)
 
 
 def _block_arrays(

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from payerseg.errors import DatasetError
+from payerseg.preprocess.landmark_maps import closeness_maps, grid_axes
 from payerseg.training.examples import PackedScan, PackedVertebra, region_of_channel
 
 PACK_FORMAT = 1
@@ -171,9 +174,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         DatasetError: missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return {key: data[key] for key in data.files}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         msg = f"{path} is not readable ({error}); prepare the data again"
         raise DatasetError(msg) from error
 
@@ -213,9 +216,16 @@ def read_vertebra(folder: Path, item: PackItem) -> PackedVertebra:
 def read_val_input(folder: Path, item: PackItem) -> ValInput:
     """Read the exact network input of a validation item."""
     data = read_arrays(val_path(folder, item))
+    x = data["x"]
+    if "all_marks" in data:
+        # One map per level would fill the disk; they are made again by the same function.
+        axes = grid_axes(data["origin_mm"], x.shape[:3], float(data["spacing_mm"]))
+        rows = data["all_marks"]
+        maps = closeness_maps(rows[:, 0], rows[:, 1:], axes, int(data["n_maps"]))
+        x = np.concatenate([x, maps], axis=-1)
     return ValInput(
         name=item.name,
-        x=data["x"],
+        x=x,
         origin_mm=data["origin_mm"],
         spacing_mm=float(data["spacing_mm"]),
         marks=data["marks"],
