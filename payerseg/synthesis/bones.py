@@ -8,8 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from payerseg.domain.grid import Grid
-from payerseg.synthesis.poses import PosedVertebra
-from payerseg.synthesis.shapes import DEPTH_STEP_MM, SHAPE_SPACING_MM
+from payerseg.synthesis.poses import PosedVertebra, Spur
+from payerseg.synthesis.shapes import DEPTH_STEP_MM, EDGE_MM, SHAPE_SPACING_MM
 
 Array = np.ndarray
 FAR_MM = -12.7
@@ -44,7 +44,7 @@ class Ripple:
         out = []
         for axis in range(3):
             waves = [
-                self.amplitude_mm[axis, k]
+                float(self.amplitude_mm[axis, k])
                 * np.sin(2 * np.pi / self.wavelength_mm[axis, k] * along[k] + self.phase_rad[axis, k])
                 for k in range(3)
                 if k != axis
@@ -70,7 +70,6 @@ class Bones:
         labels: (z, y, x) uint8 VerSe labels.
         posterior: (z, y, x) float16, 0 in the body .. 1 in arch and processes (near bone only).
         endplate: (z, y, x) float16, 1 at an endplate .. 0 away from it (near bone only).
-        axial: (z, y, x) float16, height in the body, -1 lower .. 1 upper endplate.
     """
 
     grid: Grid
@@ -95,35 +94,37 @@ class Bones:
         box = _box(posed, self.grid)
         if box is None:
             return
-        left, back, up = _local_mm(posed, self.grid, box, ripple)
-        depth = _depth(posed, left, back, up)
-        there = self.depth_mm[box]
-        push = (depth - there) / 2
-        ours = np.minimum(depth, push - FACET_GAP_MM / 2)
-        ours = _one_piece(ours)
+        local = _local_mm(posed, self.grid, box, ripple)
+        depth = _depth(posed, *local)
+        near = depth > -EDGE_MM
+        ours, there = depth[near], self.depth_mm[box][near]
+        push = (ours - there) / 2
         theirs = np.minimum(there, -push - FACET_GAP_MM / 2)
-        new = ours > theirs
-        half = posed.half_size_mm
-        self.depth_mm[box] = np.maximum(ours, theirs)
-        self.labels[box] = np.where(
-            new & (ours > 0), posed.vertebra.verse_label, np.where(theirs > 0, self.labels[box], 0)
-        )
+        parted = np.minimum(ours, push - FACET_GAP_MM / 2)
+        if np.any((parted <= 0) & (ours > 0)):
+            depth[near] = parted
+            depth[~near] = FAR_MM
+            parted = _one_piece(depth)[near]
+        new = parted > theirs
+        value = np.where(theirs > 0, self.labels[box][near], 0)
+        self.labels[box][near] = np.where(new & (parted > 0), posed.vertebra.verse_label, value)
+        self.depth_mm[box][near] = np.maximum(parted, theirs)
+        near[near] = new
+        left, back, up = (v[near] for v in local)
+        half = [float(h) for h in posed.half_size_mm]  # numpy scalars would widen to float64
         rear = np.clip((back - 0.85 * half[1]) / (0.35 * half[1]), 0, 1)
-        side = np.clip((np.abs(left) - 1.05 * half[0]) / 4.0, 0, 1)
-        rear = np.maximum(rear, side)
-        plate = np.exp(-(((np.abs(up) - half[2]) / 2.0) ** 2)) * (1 - rear)
-        self.posterior[box] = np.where(new, rear, self.posterior[box])
-        self.endplate[box] = np.where(new, plate, self.endplate[box])
+        rear = np.maximum(rear, np.clip((np.abs(left) - 1.05 * half[0]) / 4.0, 0, 1))
+        self.posterior[box][near] = rear
+        self.endplate[box][near] = np.exp(-(((np.abs(up) - half[2]) / 2.0) ** 2)) * (1 - rear)
 
 
 def _box(posed: PosedVertebra, grid: Grid) -> tuple[slice, ...] | None:
     """Return the part of the grid that a vertebra can touch."""
-    low, high = posed.shape.reach_mm
-    corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
-    world = posed.center_mm + (corners * posed.scale) @ posed.axes
+    world = posed.center_mm + (posed.shape.hull_points_mm() * posed.scale) @ posed.axes
     index = grid.map_world_to_indices(world)
-    start = np.maximum(np.floor(index.min(axis=0)).astype(int) - 1, 0)
-    stop = np.minimum(np.ceil(index.max(axis=0)).astype(int) + 2, grid.shape)
+    room = np.ceil(2.0 / np.asarray(grid.spacing_mm[::-1])).astype(int)  # for the ripple
+    start = np.maximum(np.floor(index.min(axis=0)).astype(int) - room, 0)
+    stop = np.minimum(np.ceil(index.max(axis=0)).astype(int) + room + 1, grid.shape)
     if np.any(start >= stop):
         return None
     return tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
@@ -142,13 +143,12 @@ def _local_mm(
         dx, dy, dz = ripple.shift_mm(x, y, z)
         x, y, z = x + dx, y + dy, z + dz
     x, y, z = (v - np.float32(c) for v, c in zip((x, y, z), posed.center_mm, strict=True))
-    axes = posed.axes.astype(np.float32)
-    return tuple(axes[k, 0] * x + axes[k, 1] * y + axes[k, 2] * z for k in range(3))
+    return tuple(float(a) * x + float(b) * y + float(c) * z for a, b, c in posed.axes)
 
 
 def _depth(posed: PosedVertebra, left: Array, back: Array, up: Array) -> Array:
     """Sample the shape's signed depth (mm) at local coordinates."""
-    half = posed.half_size_mm
+    half = [float(h) for h in posed.half_size_mm]
     source_up = up
     if posed.fracture is not None:
         height = posed.fracture.height(back, left, half)
@@ -160,11 +160,11 @@ def _depth(posed: PosedVertebra, left: Array, back: Array, up: Array) -> Array:
     body, grid = posed.shape.body, posed.shape.grid
     local = [v / np.float32(s) for v, s in zip((left, back, source_up), posed.scale, strict=True)]
     offset = (body.center_mm - grid.origin_mm) / SHAPE_SPACING_MM
-    turn = body.axes / SHAPE_SPACING_MM
-    index = [
-        turn[0, k] * local[0] + turn[1, k] * local[1] + turn[2, k] * local[2] + np.float32(offset[k])
-        for k in (2, 1, 0)
-    ]
+    turn = (body.axes / SHAPE_SPACING_MM).T.tolist()
+    index = np.empty((3, *up.shape), np.float32)
+    for k in range(3):
+        a, b, c = turn[2 - k]
+        index[k] = a * local[0] + b * local[1] + c * local[2] + float(offset[2 - k])
     depth = ndimage.map_coordinates(
         posed.shape.depth, index, output=np.float32, order=1, mode="constant", cval=-127
     )
@@ -174,12 +174,12 @@ def _depth(posed: PosedVertebra, left: Array, back: Array, up: Array) -> Array:
     return depth
 
 
-def _add_spur(depth: Array, spur: object, half: Array, local: tuple[Array, Array, Array]) -> None:
+def _add_spur(depth: Array, spur: Spur, half: list[float], local: tuple[Array, Array, Array]) -> None:
     """Grow a lip on the rim of an endplate (smooth union of signed depths), in place."""
     left, back, up = local
     rim = 0.92 * half[0] * np.cos(spur.angle_rad), 0.92 * half[1] * np.sin(spur.angle_rad)
     height = (0.9 if spur.top else -0.9) * half[2]
-    far = np.sqrt((left - rim[0]) ** 2 + (back - rim[1]) ** 2 + (1.6 * (up - height)) ** 2)
+    far = np.sqrt((left - float(rim[0])) ** 2 + (back - float(rim[1])) ** 2 + (1.6 * (up - height)) ** 2)
     np.maximum(depth, spur.size_mm - far, out=depth)
 
 

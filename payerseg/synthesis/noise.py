@@ -24,16 +24,21 @@ def smooth_field(
     field = rng.standard_normal(coarse, dtype=np.float32)
     field = ndimage.gaussian_filter(field, [1.0 if s > 1 else 0.0 for s in step])
     field /= max(float(field.std()), 1e-6)
-    for axis, (count, s) in enumerate(zip(shape, step, strict=True)):
-        field = _stretch(field, axis, count, s)
+    for axis in np.argsort(step):  # the longest stretch last: fewer values to move before it
+        field = _stretch(field, int(axis), shape[axis], step[axis])
     return field
 
 
 def _stretch(field: Array, axis: int, count: int, step: float) -> Array:
     """Interpolate linearly along one axis: `count` samples, `step` samples per lattice point."""
+    if step == 1.0:
+        return np.take(field, np.arange(1, count + 1), axis=axis)
     at = 1.0 + np.arange(count) / step
     low = at.astype(int)
     share = (at - low).astype(np.float32)
     share = share.reshape([-1 if k == axis else 1 for k in range(3)])
-    low_values = np.take(field, low, axis=axis)
-    return low_values + share * (np.take(field, low + 1, axis=axis) - low_values)
+    out = np.take(field, low, axis=axis)
+    rise = np.take(np.diff(field, axis=axis), low, axis=axis)
+    rise *= share
+    out += rise
+    return out

@@ -29,9 +29,9 @@ class Fracture:
     kind: str
     loss: float
 
-    def height(self, back: Array, left: Array, half_size_mm: Array) -> Array:
+    def height(self, back: Array, left: Array, half_size_mm: Array | list[float]) -> Array:
         """Return the remaining share of the height at (back, left) mm from the body's centre."""
-        half_left, half_back, _ = half_size_mm
+        half_left, half_back = float(half_size_mm[0]), float(half_size_mm[1])
         if self.kind == "wedge":
             front = np.clip(0.5 - back / (2 * half_back), 0, 1)
             low = self.loss * front

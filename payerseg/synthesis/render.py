@@ -59,34 +59,36 @@ def _soft(
     spacing = grid.spacing_mm[::-1]
     hu = hounsfield_table(patient, rng)[tissue]
     mottle = smooth_field(grid.shape, spacing, (6.0, 5.0, 5.0), rng)
-    detail = smooth_field(grid.shape, spacing, (3.0, 2.0, 2.0), rng)
+    detail = smooth_field(grid.shape, spacing, (4.0, 2.4, 2.4), rng)
     kinds = np.zeros(256, np.uint8)
     kinds[list(LUNG_IDS)] = 1
     kinds[list(MUSCLE_IDS)] = 2
     kinds[[int(Tissue.FAT), int(Tissue.VISCERAL), int(Tissue.EPIDURAL)]] = 3
     kinds[list(GUT_IDS)] = 4
     kind = kinds[tissue]
-    lung = kind == 1
-    hu += np.where(lung, 25 * mottle + np.maximum(detail - 1.9, 0) * 650, 0)
-    hu += np.where(kind == 2, 6 * mottle + 5 * detail - _marbling(grid, patient, rng), 0)
-    strands = np.maximum(detail - 1.2, 0) * 55 + 120 / (1 + np.exp(-(mottle - 1.5) / 0.25))
-    hu += np.where(kind == 3, 9 * mottle + strands, 0)
-    gut = kind == 4
-    if gut.any():
-        gas = smooth_field(grid.shape, spacing, (22.0, 16.0, 16.0), rng)
-        hu = np.where(gut & (gas > 0.7), -900, np.where(gut, hu + 10 * detail + 14 * mottle, hu))
+    at = kind == 1
+    hu[at] += 25 * mottle[at] + np.maximum(detail[at] - 1.9, 0) * 650
+    at = kind == 2
+    hu[at] += 6 * mottle[at] + 5 * detail[at] - _marbling(grid, patient, at, rng)
+    at = kind == 3
+    strands = np.maximum(detail[at] - 1.2, 0) * 55 + 120 / (1 + np.exp((1.5 - mottle[at]) / 0.25))
+    hu[at] += 9 * mottle[at] + strands
+    at = kind == 4
+    if at.any():
+        gas = smooth_field(grid.shape, spacing, (22.0, 16.0, 16.0), rng)[at]
+        hu[at] = np.where(gas > 0.7, -900, hu[at] + 10 * detail[at] + 14 * mottle[at])
     return ndimage.gaussian_filter(hu, [max(blur_mm / s, 0.35) for s in spacing]).astype(np.float32)
 
 
-def _marbling(grid: Grid, patient: Patient, rng: np.random.Generator) -> Array:
-    """Return how many HU fat takes off muscles: planes between bundles and streaks in them."""
+def _marbling(grid: Grid, patient: Patient, at: Array, rng: np.random.Generator) -> Array:
+    """Return how many HU fat takes off muscle voxels: planes between bundles and streaks in them."""
     spacing = grid.spacing_mm[::-1]
-    bundles = smooth_field(grid.shape, spacing, (45.0, 15.0, 15.0), rng)
-    streaks = smooth_field(grid.shape, spacing, (16.0, 3.4, 3.4), rng)
+    bundles = smooth_field(grid.shape, spacing, (45.0, 15.0, 15.0), rng)[at]
+    streaks = smooth_field(grid.shape, spacing, (16.0, 3.4, 3.4), rng)[at]
     fat = patient.muscle_fat
     planes = np.exp(-((bundles / (0.05 + 0.12 * fat)) ** 2))
     inside = 1 / (1 + np.exp(-(streaks + 0.5 * bundles - 2.3 + 2.6 * fat) / 0.3))
-    return (130 * np.maximum(0.75 * planes, (0.3 + fat) * inside)).astype(np.float32)
+    return 130 * np.maximum(0.75 * planes, (0.3 + fat) * inside)
 
 
 def _add_other_bones(
@@ -115,7 +117,7 @@ def _add_vertebrae(
     thick = patient.cortex_mm * (0.8 + 0.2 * broad) + 0.45 * plate + 1.0 * rear
     thick = np.clip(thick + 1.2 * patient.sclerosis * plate * (broad > 0.4), 0.3, 4.0)
     cortex = patient.cortex_hu * (1 + 0.10 * broad + 0.08 * fine) * (0.78 + 0.22 * np.maximum(rear, plate))
-    region = _CORE_BY_LABEL[bones.labels[near]]
+    region = _CORE_BY_LABEL.astype(np.float32)[bones.labels[near]]
     spongy = patient.core_hu * region + patient.texture_hu * fine + 0.22 * patient.core_hu * broad
     under_plate = 70 * plate + 160 * patient.sclerosis * plate * np.clip(broad, 0, 2)
     core = spongy + under_plate + rear * (90 + 130 * np.clip(broad + 0.4, -0.5, 2))
@@ -127,6 +129,6 @@ def _shell(
 ) -> Array:
     """Mix soft tissue, shell (thickness, HU) and core by depth below the surface."""
     thick, cortex, core = layers
-    inside = ndtr(depth / blur_mm)
-    deep = ndtr((depth - thick) / blur_mm)
+    inside = ndtr(depth / np.float32(blur_mm))
+    deep = ndtr((depth - thick) / np.float32(blur_mm))
     return soft * (1 - inside) + cortex * (inside - deep) + core * deep

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from payerseg.domain.grid import Grid
+from payerseg.synthesis.noise import smooth_field
 
 Array = np.ndarray
 HU_RANGE = (-1024.0, 3071.0)
@@ -83,7 +84,7 @@ def _noise(shape: tuple[int, ...], grid: Grid, scanner: Scanner, rng: np.random.
     grain = scanner.noise_grain_mm / 2
     noise = ndimage.gaussian_filter(noise, (along_z, grain / step_y, grain / step_x))
     if scanner.sharpen > 0.2:
-        noise = noise - ndimage.gaussian_filter(noise, (0, 2.2 / step_y, 2.2 / step_x))
+        noise -= ndimage.gaussian_filter(noise, (0, 2.2 / step_y, 2.2 / step_x))
     noise *= scanner.noise_hu / max(float(noise.std()), 1e-6)
     return noise
 
@@ -94,7 +95,5 @@ def _streaks(image: Array, grid: Grid, strength_hu: float, rng: np.random.Genera
     absorb = absorb / max(float(absorb.max()), 1.0)
     lines = rng.standard_normal(image.shape[:2], dtype=np.float32)
     lines = lines - ndimage.gaussian_filter1d(lines, 3.0 / grid.spacing_mm[1], axis=1)
-    wave = rng.standard_normal(image.shape, dtype=np.float32)[:, :, ::8]
-    wave = np.repeat(wave, 8, axis=2)[:, :, : image.shape[2]]
-    wave = ndimage.gaussian_filter1d(wave, 14.0 / grid.spacing_mm[0], axis=2) * 3.0
+    wave = smooth_field(image.shape, grid.spacing_mm[::-1], (0.1, 0.1, 28.0), rng)
     return (strength_hu * (absorb**2)[:, None, None] * (0.5 * lines[:, :, None] + wave)).astype(np.float32)

@@ -22,6 +22,8 @@ DEPTH_STEP_MM = 0.1
 """Depths are kept as int8 in tenths of a millimetre: exact to 0.05 mm within 12.7 mm of the surface."""
 SMOOTH_MM = 0.55
 """Takes the stairs off a surface; thinner laminae than 1 mm would suffer."""
+EDGE_MM = 4.0
+"""How far outside the surface a shape still tells its depth when drawn."""
 CUT_FACE_MM2 = 60.0
 """A vertebra with more bone on the map's face was cut by the scan and is no whole shape; less is the
 tip of a transverse process."""
@@ -45,11 +47,19 @@ class VertebraShape:
     grid: Grid
     body: VertebraBody
 
-    @property
-    def reach_mm(self) -> tuple[Array, Array]:
-        """Lowest and highest extent of the shape about the body centre, along left, back, up."""
-        corners = (self.grid.corners_mm() - self.body.center_mm) @ self.body.axes.T
-        return corners.min(axis=0), corners.max(axis=0)
+    def hull_points_mm(self) -> Array:
+        """Return (n, 3) points (left, back, up from the body's centre) that span the shape's surroundings."""
+        near = self.depth > -round(EDGE_MM / DEPTH_STEP_MM)
+        spans = []
+        for axis in range(3):
+            lines = near.any(axis=axis)
+            first = near.argmax(axis=axis)[lines]
+            last = near.shape[axis] - 1 - np.flip(near, axis).argmax(axis=axis)[lines]
+            across = np.argwhere(lines)
+            for end in (first, last):
+                spans.append(np.insert(across, axis, end, axis=1)[::5])
+        world = self.grid.map_indices_to_world(np.concatenate(spans))
+        return (world - self.body.center_mm) @ self.body.axes.T
 
 
 @dataclass(frozen=True, slots=True, eq=False)
