@@ -19,6 +19,7 @@ from payerseg.domain.vertebra import N_CHANNELS, Vertebra
 from payerseg.driver.inputs import remembered_cases
 from payerseg.driver.outcome import HAS_RESULT, StageState
 from payerseg.driver.settings import RunSettings
+from payerseg.errors import ArtifactError
 from payerseg.results.artifacts import LANDMARKS_CSV, SEGMENTATION, SPINE_BOX, Artifact
 from payerseg.results.case_folder import CaseFolder
 from payerseg.results.landmark_rows import LandmarkRow, parse_rows
@@ -29,20 +30,25 @@ GOOD_STATES = frozenset(state.value for state in HAS_RESULT - {StageState.NO_SPI
 Status = dict[str, Any]
 
 
-def write_exports(settings: RunSettings) -> None:
+def write_exports(settings: RunSettings) -> tuple[str, ...]:
     """Write all root-level tables, and the flat copies if asked for.
 
     All cases of the output folder are in them, not only those of this run.
 
+    Returns:
+        Why a case is left out although it has a result, one sentence each.
+
     Raises:
         OSError: they cannot be written.
-        ArtifactError: a landmark table cannot be read.
     """
+    trouble: list[str] = []
     cases = [settings.case_folder(case.case_id) for case in remembered_cases(settings.output)]
     statuses = {case.case_id: _read_status(case) for case in cases}
     boxes = {case.case_id: _read_box(case) for case in cases if _has(case, statuses, SPINE_BOX)}
     landmarks = {
-        case.case_id: read_landmarks(case) for case in cases if _has(case, statuses, LANDMARKS_CSV)
+        case.case_id: rows
+        for case in cases
+        if _has(case, statuses, LANDMARKS_CSV) and (rows := _read_landmarks(case, trouble))
     }
     output = settings.output
     _write_csv(output / "bbs.csv", [[case_id, *box] for case_id, box in boxes.items()])
@@ -54,6 +60,7 @@ def write_exports(settings: RunSettings) -> None:
         for case in cases:
             if _has(case, statuses, SEGMENTATION):
                 write_flat(case, landmarks.get(case.case_id, ()), output / FLAT_FOLDER)
+    return tuple(trouble)
 
 
 def write_flat(case: CaseFolder, rows: Sequence[LandmarkRow], folder: Path) -> None:
@@ -67,18 +74,22 @@ def write_flat(case: CaseFolder, rows: Sequence[LandmarkRow], folder: Path) -> N
     _replace(folder / f"{case.case_id}_landmarks.json", lambda path: path.write_text(text))
 
 
-def read_landmarks(case: CaseFolder) -> tuple[LandmarkRow, ...]:
-    """Return the landmark table of a case, as written or as a person left it."""
-    path = case.path(LANDMARKS_CSV)
-    return parse_rows(path.read_text(encoding="utf-8-sig"), str(path))
-
-
 def _has(case: CaseFolder, statuses: dict[str, Status], artifact: Artifact) -> bool:
     """Tell whether an artifact belongs to a result that the last run found true."""
     stages = statuses[case.case_id].get("stages", {})
     name = artifact.step.partition("_")[2]
     good = stages.get(name, {}).get("state") in GOOD_STATES
     return good and case.manifest_path(artifact.step).is_file() and case.path(artifact).is_file()
+
+
+def _read_landmarks(case: CaseFolder, trouble: list[str]) -> tuple[LandmarkRow, ...]:
+    """Return a case's landmark table, as written or as a person left it; empty if it is unreadable."""
+    path = case.path(LANDMARKS_CSV)
+    try:
+        return parse_rows(path.read_text(encoding="utf-8-sig"), str(path))
+    except (ArtifactError, UnicodeDecodeError) as error:
+        trouble.append(f"{case.case_id!r} is not in the tables: {error}")
+        return ()
 
 
 def _read_status(case: CaseFolder) -> Status:

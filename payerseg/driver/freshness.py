@@ -55,29 +55,14 @@ class Verdict:
 
 
 def decide(case: Case, folder: CaseFolder, plan: StagePlan, memo: HashMemo) -> Verdict:
-    """Tell whether a stage's result for a case is still true."""
-    spec = plan.spec
+    """Tell whether a stage's result for a case is still true; what cannot be read is not."""
     try:
-        manifest = StageManifest.read(folder.manifest_path(spec.folder))
+        manifest = StageManifest.read(folder.manifest_path(plan.spec.folder))
+        if manifest is None:
+            return Verdict(State.STALE, (NO_RESULT,))
+        return _compare(case, folder, plan, manifest, memo)
     except ArtifactError as error:
         return Verdict(State.STALE, (str(error),))
-    if manifest is None:
-        return Verdict(State.STALE, (NO_RESULT,))
-    inputs, remarks = _current_inputs(case, folder, plan, manifest, memo)
-    reasons = _changed_facts(manifest, plan, inputs)
-    edited, broken = _changed_outputs(folder, spec.writes, manifest, memo)
-    reasons += broken
-    if not reasons and manifest.key != _key(plan, manifest, inputs):
-        reasons = ["its key was made by another version of payerseg"]
-    for artifact, digest in edited:
-        place = folder.path(artifact).name
-        if reasons:
-            copy = edited_copy_path(folder, artifact, digest).name
-            remarks.append(f"{place} was edited by a person; a copy will be kept as {copy}")
-        else:
-            remarks.append(f"{place} was edited by a person")
-    state = State.STALE if reasons else State.EDITED if edited else State.FRESH
-    return Verdict(state, (*reasons, *remarks), manifest.status, whole=not broken)
 
 
 def restores(
@@ -116,6 +101,26 @@ def pruned_outputs(folder: CaseFolder, plan: StagePlan) -> tuple[Artifact, ...]:
         return ()
     names = manifest.pruned if manifest is not None else ()
     return tuple(artifact for artifact in plan.spec.writes if artifact.name in names)
+
+
+def _compare(
+    case: Case, folder: CaseFolder, plan: StagePlan, manifest: StageManifest, memo: HashMemo
+) -> Verdict:
+    inputs, remarks = _current_inputs(case, folder, plan, manifest, memo)
+    reasons = _changed_facts(manifest, plan, inputs)
+    edited, broken = _changed_outputs(folder, plan.spec.writes, manifest, memo)
+    reasons += broken
+    if not reasons and manifest.key != _key(plan, manifest, inputs):
+        reasons = ["its key was made by another version of payerseg"]
+    for artifact, digest in edited:
+        place = folder.path(artifact).name
+        if reasons:
+            copy = edited_copy_path(folder, artifact, digest).name
+            remarks.append(f"{place} was edited by a person; a copy will be kept as {copy}")
+        else:
+            remarks.append(f"{place} was edited by a person")
+    state = State.STALE if reasons else State.EDITED if edited else State.FRESH
+    return Verdict(state, (*reasons, *remarks), manifest.status, whole=not broken)
 
 
 def _current_inputs(

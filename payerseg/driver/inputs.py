@@ -120,8 +120,13 @@ def _scans_of(path: Path, notes: list[str]) -> list[Path]:
 
 
 def _scans_in(folder: Path, notes: list[str]) -> list[Path]:
-    scans, label_maps = [], []
-    for item in sorted(folder.iterdir()):
+    scans, label_maps = list[Path](), list[Path]()
+    try:
+        items = sorted(folder.iterdir())
+    except OSError as error:
+        msg = f"cannot look into {folder}: {error.strerror}; check its permissions"
+        raise UsageError(msg) from error
+    for item in items:
         suffix = scan_suffix(item)
         if not suffix or item.name.startswith(".") or len(item.name) == len(suffix):
             continue

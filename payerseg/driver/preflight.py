@@ -61,10 +61,12 @@ def check_before_start(settings: RunSettings, memo: HashMemo) -> Preflight:
         spec = settings.pipeline[index]
         if spec.weights:
             _check_weights(spec, settings.weights)
-    cases, refusals = [], [item for item in found.refusals if item.case_id in wanted]
-    for case in (case for case in found.cases if case.case_id in wanted):
-        refusal = _refuse_folder(case, settings.output)
-        (cases if refusal is None else refusals).append(refusal or case)
+    judged = [
+        _check_folder(case, settings.output) for case in found.cases if case.case_id in wanted
+    ]
+    cases = [item for item in judged if isinstance(item, Case)]
+    refusals = [item for item in (*found.refusals, *judged) if isinstance(item, Refusal)]
+    refusals = [item for item in refusals if item.case_id in wanted]
     notices = [*found.notes, *_space_notice(cases, settings.output)]
     plans = plan_stages(settings, memo)
     return Preflight(plans, tuple(cases), tuple(refusals), tuple(notices), environment)
@@ -103,7 +105,7 @@ def _find_cases(settings: RunSettings) -> Discovery:
 
 
 def _all_ids(found: Discovery) -> set[str]:
-    return {item.case_id for item in (*found.cases, *found.refusals)}
+    return {case.case_id for case in found.cases} | {item.case_id for item in found.refusals}
 
 
 def _check_known(asked: Iterable[str], known: set[str]) -> None:
@@ -131,10 +133,10 @@ def _in_shard(case_id: str, shard: tuple[int, int] | None) -> bool:
     return int(text_digest(case_id), 16) % count == number - 1
 
 
-def _refuse_folder(case: Case, output: Path) -> Refusal | None:
+def _check_folder(case: Case, output: Path) -> Case | Refusal:
     place = output / case.case_id
     if not place.exists() or place.is_dir():
-        return None
+        return case
     image = case.image or place
     message = f"{place} is a file where the case's folder should be; move it away"
     return Refusal(case.case_id, image, "usage", message)

@@ -34,6 +34,7 @@ from payerseg.driver.settings import RunSettings, StagePlan
 from payerseg.driver.stage_run import StageRun, outcome_of
 from payerseg.errors import ArtifactError, PayersegError
 from payerseg.results.case_folder import Case
+from payerseg.results.fingerprint import HashMemo
 from payerseg.results.manifest import StageManifest, write_json
 from payerseg.results.stage_folder import clear_result
 from payerseg.stagekit.protocol import ExitCode
@@ -61,7 +62,7 @@ def run_pipeline(settings: RunSettings, listener: Listener | None = None) -> Run
     """
     memo = settings.open_memo()
     preflight = check_before_start(settings, memo)
-    run = PipelineRun(settings, preflight, listener or _nobody)
+    run = PipelineRun(settings, preflight, memo, listener or _nobody)
     locks = CaseLocks(settings.house_folder, run.run_id)
     try:
         if not settings.dry_run:
@@ -80,13 +81,15 @@ class PipelineRun:
         run_id: its name.
     """
 
-    def __init__(self, settings: RunSettings, preflight: Preflight, listener: Listener) -> None:
+    def __init__(
+        self, settings: RunSettings, preflight: Preflight, memo: HashMemo, listener: Listener
+    ) -> None:
         """Take what the preflight found."""
         self.run_id = new_run_id()
         self._settings = settings
         self._preflight = preflight
         self._listener = listener
-        self._memo = settings.open_memo()
+        self._memo = memo
         self._folder = RunFolder(settings.house_folder, self.run_id)
         self._cases = {case.case_id: case for case in preflight.cases}
         self._records = {
@@ -285,7 +288,22 @@ class PipelineRun:
                     continue
                 record.stages[plan.spec.name] = StageOutcome(StageState.NOT_RUN, message=message)
 
+    def _survey_later_stages(self) -> None:
+        """Find what is still true of the stages after --to-stage; what is stale there is left out."""
+        for plan in self._preflight.plans[self._settings.stage_range().stop :]:
+            for case_id, case in self._cases.items():
+                record = self._records[case_id]
+                end = record.ends()
+                complete = len(record.stages) == self._preflight.plans.index(plan)
+                if end is not None or not complete:
+                    continue
+                folder = self._settings.case_folder(case_id)
+                verdict = decide(case, folder, plan, self._memo)
+                if not verdict.stale:
+                    record.stages[plan.spec.name] = self._kept(case_id, plan, verdict)
+
     def _end(self) -> RunSummary:
+        self._survey_later_stages()
         cases = tuple(record.summary(self.run_id) for _, record in sorted(self._records.items()))
         exit_code = exit_code_of(cases) if self._exit_code is None else self._exit_code
         if self._settings.dry_run:
@@ -315,7 +333,7 @@ class PipelineRun:
                 self._prune(case.case_id)
             self._write_status(case)
         self._try(self._memo.save, "the hash memo")
-        self._try(lambda: write_exports(self._settings), "the exports")
+        self._try(lambda: self.tell_all(write_exports(self._settings)), "the exports")
 
     def _prune(self, case_id: str) -> None:
         folder, keep = self._settings.case_folder(case_id), self._settings.driver.keep

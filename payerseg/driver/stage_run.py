@@ -18,6 +18,7 @@ from payerseg.driver.supervisor import Child, ChildEnd, Command, EndedBy, Event,
 from payerseg.errors import ArtifactError
 from payerseg.results.case_folder import Case
 from payerseg.results.manifest import StageManifest
+from payerseg.results.stage_folder import clear_result
 from payerseg.stagekit.failures import BUG_KIND, OUT_OF_MEMORY_KIND
 from payerseg.stagekit.protocol import CaseRequest, EventName, StageRequest, WeightsRequest
 
@@ -213,6 +214,8 @@ class StageRun:
         if on_disk.state is not StageState.FAILED:
             self._settle(case_id, on_disk)
             return
+        spec = self._plan.spec
+        clear_result(self._settings.case_folder(case_id), spec.folder, spec.writes)
         kind = CRASH_KINDS[end.timer] if end.timer else CRASHED_KIND
         message = f"the process {end.describe()}; its log is {files.log}"
         self._settle(case_id, StageOutcome(StageState.FAILED, kind, message))

@@ -26,7 +26,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
 
-from payerseg.errors import ProtocolError
+from payerseg.errors import OutOfResources, ProtocolError
 from payerseg.stagekit.protocol import EventName, decode_event, describe_exit
 
 LEASH_OPTION = "--leashed"
@@ -143,7 +143,11 @@ class Child:
         }
 
     def run(self) -> ChildEnd:
-        """Start the process, follow it to its end, and leave nothing of it behind."""
+        """Start the process, follow it to its end, and leave nothing of it behind.
+
+        Raises:
+            OutOfResources: no process can be started.
+        """
         with self._command.log.open("ab") as log:
             process = self._start(log)
         reader = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
@@ -171,21 +175,22 @@ class Child:
     def _start(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         command = self._command
         arguments = [sys.executable, "-m", command.module, str(command.request), LEASH_OPTION]
-        group = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-            if sys.platform == "win32"
-            else {"start_new_session": True}
-        )
         self._last_event = self._last_milestone = time.monotonic()
-        return subprocess.Popen(
-            arguments,
-            stdin=subprocess.PIPE,  # the leash: it ends when we do
-            stdout=subprocess.PIPE,
-            stderr=log,
-            cwd=command.folder,
-            env=dict(command.environment),
-            **group,
-        )
+        try:
+            return subprocess.Popen(
+                arguments,
+                stdin=subprocess.PIPE,  # the leash: it ends when we do
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=command.folder,
+                env=dict(command.environment),
+                # ended as a group; Ctrl-C in a terminal is for the driver, which then ends its child
+                start_new_session=sys.platform != "win32",
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+        except OSError as error:
+            msg = f"cannot start {command.module}: {error.strerror}; is the machine out of memory?"
+            raise OutOfResources(msg) from error
 
     def _read(self, stdout: IO[bytes]) -> None:
         """Pass lines on; runs in a thread of its own, as only that is portable."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -78,53 +79,63 @@ def run_case(
     provenance: Provenance,
     say: Say,
 ) -> CaseResult:
-    """Do one stage for one case.
+    """Do one stage for one case: a whole result, or none.
 
     Raises:
-        PayersegError: a foreseen failure; no manifest is left.
-        Exception: whatever the stage raises; no manifest is left.
+        PayersegError: a foreseen failure; no result is left, old or new.
+        Exception: whatever the stage raises; no result is left, old or new.
     """
     started, clock = datetime.now().astimezone(), time.monotonic()
     folder = CaseFolder(request.folder, request.case_id)
-    clear_result(folder, spec.folder, spec.writes)
-    (folder.root / spec.folder).mkdir(parents=True, exist_ok=True)
     inputs = _hash_inputs(spec, folder, request.image)
     seen = _stamps(spec, folder, request.image)
+    key = KeyParts(
+        spec.name, spec.version, provenance.config, provenance.weights, provenance.seed, inputs
+    ).key
     work = CaseWork(request, spec, say)
-    try:
-        stage(work)
-    except SpineNotFound as reason:
-        work.end_as("no_spine", str(reason))
-    if _stamps(spec, folder, request.image) != seen:
-        _check_inputs_unchanged(inputs, _hash_inputs(spec, folder, request.image))
-    status: ResultStatus = work.ended_as or "done"
-    manifest = StageManifest(
-        stage=spec.name,
-        stage_version=spec.version,
-        key=_key_parts(spec, provenance, inputs).key,
-        status=status,
-        message=work.end_message,
-        inputs=inputs,
-        outputs=_hash_outputs(spec, work),
-        config=provenance.config,
-        weights=provenance.weights,
-        seed=provenance.seed,
-        notes=work.notes,
-        versions=provenance.versions,
-        started=started.isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - clock, 3),
-        peak_rss_mb=memory_mb().peak,
-    )
-    remove(folder.root / spec.folder / PARTIAL_FOLDER)
-    sync_folder(folder.root / spec.folder)
-    manifest.write(folder.manifest_path(spec.folder))
+    with _all_or_nothing(folder, spec):
+        try:
+            stage(work)
+        except SpineNotFound as reason:
+            work.end_as("no_spine", str(reason))
+        if _stamps(spec, folder, request.image) != seen:
+            _check_inputs_unchanged(inputs, _hash_inputs(spec, folder, request.image))
+        status: ResultStatus = work.ended_as or "done"
+        manifest = StageManifest(
+            stage=spec.name,
+            stage_version=spec.version,
+            key=key,
+            status=status,
+            message=work.end_message,
+            inputs=inputs,
+            outputs=_hash_outputs(spec, work),
+            config=provenance.config,
+            weights=provenance.weights,
+            seed=provenance.seed,
+            notes=work.notes,
+            versions=provenance.versions,
+            started=started.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - clock, 3),
+            peak_rss_mb=memory_mb().peak,
+        )
+        remove(folder.root / spec.folder / PARTIAL_FOLDER)
+        sync_folder(folder.root / spec.folder)
+        manifest.write(folder.manifest_path(spec.folder))
     return CaseResult(status, work.end_message, manifest.seconds, work.notes)
 
 
-def _key_parts(spec: StageSpec, provenance: Provenance, inputs: Mapping[str, str]) -> KeyParts:
-    return KeyParts(
-        spec.name, spec.version, provenance.config, provenance.weights, provenance.seed, inputs
-    )
+@contextmanager
+def _all_or_nothing(folder: CaseFolder, spec: StageSpec) -> Iterator[None]:
+    """Take the old result away, and what there is of the new one if it does not come to its end."""
+    clear_result(folder, spec.folder, spec.writes)
+    (folder.root / spec.folder).mkdir(parents=True, exist_ok=True)
+    complete = False
+    try:
+        yield
+        complete = True
+    finally:
+        if not complete:
+            clear_result(folder, spec.folder, spec.writes)
 
 
 def _hash_inputs(spec: StageSpec, folder: CaseFolder, image: Path | None) -> dict[str, str]:

@@ -133,16 +133,3 @@ NETWORK_TRAINING = StageSpec(
     writes=(a.TRAINING_RECORD,),
     config="payerseg.config.training:TrainingConfig",
 )
-
-
-def stage_named(name: str, pipeline: tuple[StageSpec, ...] = PIPELINE) -> StageSpec:
-    """Return a stage by name.
-
-    Raises:
-        KeyError: there is none; the message names those that exist.
-    """
-    for spec in pipeline:
-        if spec.name == name:
-            return spec
-    msg = f"no stage {name!r}; stages are {', '.join(spec.name for spec in pipeline)}"
-    raise KeyError(msg)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from payerseg.config.load import section_to_dict
-from payerseg.errors import OutOfResources, PayersegError
+from payerseg.errors import OutOfResources, ProtocolError
 from payerseg.results.fingerprint import HashMemo, weights_digest
 from payerseg.stagekit.case_run import CaseResult, Provenance, StageSetup, run_case
 from payerseg.stagekit.case_work import Say
@@ -67,17 +67,17 @@ def load_stage_class(spec: StageSpec) -> StageClass:
     """Import a stage's module and return its one public class; nobody imports stages by name.
 
     Raises:
-        PayersegError: the module has not exactly one.
+        ProtocolError: the module has not exactly one.
     """
     module = import_module(spec.module)
-    classes = [
+    classes: list[Any] = [
         item
         for name, item in inspect.getmembers(module, inspect.isclass)
         if item.__module__ == module.__name__ and not name.startswith("_")
     ]
     if len(classes) != 1:
         msg = f"{spec.module} has {len(classes)} public classes; a stage has exactly one"
-        raise PayersegError(msg)
+        raise ProtocolError(msg)
     return classes[0]
 
 

@@ -26,8 +26,7 @@ def memory_mb() -> Memory:
     if PROC_STATUS.exists():
         lines = PROC_STATUS.read_text(encoding="ascii", errors="replace").splitlines()
         values = dict(line.split(":", 1) for line in lines if ":" in line)
-        now, peak = (int(values.get(name, "0 kB").split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
-        return Memory(round(now / BYTES_PER_MB, 1), round(peak / BYTES_PER_MB, 1))
+        return Memory(_as_mb(values.get("VmRSS", "0 kB")), _as_mb(values.get("VmHWM", "0 kB")))
     try:
         import resource
     except ImportError:  # Windows
@@ -35,3 +34,8 @@ def memory_mb() -> Memory:
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / BYTES_PER_MB
     return Memory(0.0, round(peak, 1))
+
+
+def _as_mb(kibibytes: str) -> float:
+    """Turn " 1234 kB", as Linux spells kibibytes, into MB."""
+    return round(int(kibibytes.split(maxsplit=1)[0]) * 1024 / BYTES_PER_MB, 1)

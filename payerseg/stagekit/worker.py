@@ -136,10 +136,10 @@ def _run_one(
         failure = describe_failure(error, _memory_hint(spec))
         fields = {"kind": failure.kind, "message": failure.message, "traceback": failure.traceback}
         say(EventName.CASE_FAILED, {"case_id": case.case_id, **fields})
-        sys.stderr.write(failure.traceback)
+        _log(failure.traceback)
         return False
-    fields = {"status": result.status, "message": result.message, "seconds": result.seconds}
-    say(EventName.CASE_DONE, {"case_id": case.case_id, **fields, "peak_rss_mb": memory_mb().peak})
+    done = {"status": result.status, "message": result.message, "seconds": result.seconds}
+    say(EventName.CASE_DONE, {"case_id": case.case_id, **done, "peak_rss_mb": memory_mb().peak})
     return True
 
 
@@ -164,7 +164,7 @@ def _read_request(spec: StageSpec, path: Path) -> StageRequest:
 
 def _reject(failure: Failure, say: EventWriter, error: Exception | None = None) -> int:
     """Say why nothing can be done; foreseen reasons are told apart from bugs by the exit code."""
-    sys.stderr.write(failure.traceback)
+    _log(failure.traceback)
     say(EventName.STAGE_REJECTED, {"kind": failure.kind, "message": failure.message})
     if failure.kind == OUT_OF_MEMORY_KIND:
         return ExitCode.OUT_OF_MEMORY
@@ -182,7 +182,8 @@ def _guarded_stdout() -> Iterator[EventWriter]:
     try:
         yield say
     finally:
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
         say.close()
         os.dup2(original, 1)
         os.close(original)
@@ -217,6 +218,13 @@ def _put_on_leash() -> None:
         os._exit(ExitCode.CANCELLED)
 
     threading.Thread(target=wait_for_end, name="leash", daemon=True).start()
+
+
+def _log(text: str) -> None:
+    """Write to standard error, which may lie on the very disk that is full."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _memory_hint(spec: StageSpec) -> str:

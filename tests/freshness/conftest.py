@@ -15,7 +15,9 @@ FAKES = Path(__file__).resolve().parents[1] / "protocol"
 def bench(tmp_path, monkeypatch):
     """The bench with the long pipeline and one scan, "one"."""
     monkeypatch.syspath_prepend(FAKES)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAKES), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(FAKES), os.environ.get("PYTHONPATH", "")])
+    )
     from fake_stages.bench import Bench
     from fake_stages.fake_catalog import LONG_PIPELINE
 

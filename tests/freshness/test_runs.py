@@ -79,8 +79,16 @@ def test_an_upstream_change_overrides_an_edit_says_so_and_keeps_a_copy(bench):
 def test_force_runs_the_stages_asked_for_only(bench):
     bench.build()
     summary = bench.run(force=True, from_stage="spine_localization", to_stage="spine_localization")
-    assert bench.states(summary) == ["fresh", "done"]
+    assert bench.states(summary) == ["fresh", "done", "fresh"], "the last is still true"
     assert bench.statuses(summary) == {"a": "ok"}
+
+
+def test_what_is_stale_after_the_last_stage_asked_for_is_left_out(bench):
+    bench.build()
+    bench.scans(a="other")
+    summary = bench.run(to_stage="spine_localization")
+    assert bench.states(summary) == ["done", "done"]
+    assert summary.exit_code == 0
 
 
 def test_from_stage_uses_earlier_results_even_if_stale_and_says_so(bench):
@@ -144,7 +152,7 @@ def test_a_later_stage_alone_gets_its_pruned_input_back(bench):
     bench.run(driver={"keep": "results"})
     changes = {"from_stage": "spine_localization", "to_stage": "spine_localization"}
     summary = bench.run(driver={"keep": "results"}, force=True, inputs=(), **changes)
-    assert bench.states(summary) == ["done", "done"]
+    assert bench.states(summary) == ["done", "done", "fresh"]
 
 
 def test_what_nobody_needs_is_not_made_again(bench):

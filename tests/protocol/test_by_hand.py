@@ -1,5 +1,6 @@
 """A stage run by hand: any request of any run can be replayed without the driver."""
 
+import json
 import os
 import signal
 import subprocess
@@ -19,14 +20,14 @@ def request_file(bench):
     return next(bench.output.glob(".payerseg/runs/*/1_*/request-0.json"))
 
 
-def start(request, *options, stdin=subprocess.DEVNULL):
+def start(request, *options, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
     path = os.pathsep.join([str(programs_parent()), os.environ["PYTHONPATH"]])
     return subprocess.Popen(
         [sys.executable, "-m", "fake_stages.behave", str(request), *options],
         env={**os.environ, "PYTHONPATH": path},
         stdin=stdin,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
         cwd="/",
     )
 
@@ -39,6 +40,22 @@ def test_replay_gives_the_same_bytes(bench, request_file):
     assert b'"stage_finished"' in out.splitlines()[-1]
     assert bench.artifacts() == before
     assert bench.run().cases[0].stages["spine_localization"].state == "fresh"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_log_on_a_full_disk_costs_the_log_only(bench):
+    bench.scans(a="bug", b="noise", c="three")
+    bench.run()
+    request = next(bench.output.glob(".payerseg/runs/*/1_*/request-0.json"))
+    with Path("/dev/full").open("w") as full:
+        out, _ = start(request, stderr=full).communicate(timeout=30)
+    events = [json.loads(line) for line in out.splitlines()]
+    failed = {
+        event["case_id"]: event["kind"] for event in events if event["event"] == "case_failed"
+    }
+    assert failed["a"] == "bug"
+    assert "c" not in failed
+    assert events[-1]["event"] == "stage_finished"
 
 
 def test_a_leashed_stage_ends_with_its_driver(bench, request_file, monkeypatch):

@@ -101,7 +101,9 @@ def test_a_crashed_case_is_not_retried_by_itself(bench):
 def test_a_stage_that_cannot_begin(bench, monkeypatch, trick, kind, exit_code, said):
     monkeypatch.setenv("FAKE_SETUP", trick)
     bench.scans(a="one", b="two")
-    summary = bench.run(driver={"case_s": 2.0, "startup_s": 1.5 if trick == "slow_import" else 30.0})
+    summary = bench.run(
+        driver={"case_s": 2.0, "startup_s": 1.5 if trick == "slow_import" else 30.0}
+    )
     for case_id in "ab":
         found, message = failure(summary, case_id)
         assert (found, said in message) == (kind, True), message

@@ -28,7 +28,9 @@ def die_at(number, root):
     left = [number]
 
     def watch(event, arguments):
-        writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+        writes = (
+            event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+        )
         if event not in ACTS and not writes:
             return
         if isinstance(arguments[0], int) or root not in os.fsdecode(arguments[0]):

@@ -9,7 +9,9 @@ from payerseg.results.artifacts import Artifact
 from payerseg.stagekit.catalog import PREPARATION, SPINE_LOCALIZATION, VERTEBRAE_LOCALIZATION
 
 TEXT = Artifact("text", "step0_preparation/text.txt", "text", keep="standard")
-DERIVED = Artifact("derived", "step1_spine_localization/{case_id}_derived.txt", "text", editable=True)
+DERIVED = Artifact(
+    "derived", "step1_spine_localization/{case_id}_derived.txt", "text", editable=True
+)
 EXTRA = Artifact("extra", "step1_spine_localization/extra", "text", optional=True, directory=True)
 
 COPY = replace(PREPARATION, module="fake_stages.copy", reads=(), writes=(TEXT,))

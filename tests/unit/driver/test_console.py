@@ -18,7 +18,8 @@ PROGRESS = Progress("preparation", 1, 5, 2, 4, 10.0, 10.0, 99.0)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+    ("seconds", "said"),
+    [(0.4, "0 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
 )
 def test_durations(seconds, said):
     assert duration(seconds) == said
@@ -62,7 +63,11 @@ def record(*states):
         ((StageState.DONE, StageState.FRESH), "ok", 0),
         ((StageState.DONE, StageState.EDITED), "ok", 0),
         ((StageState.FRESH, StageState.NO_SPINE, StageState.NO_SPINE), "no_spine", 0),
-        ((StageState.DONE, StageState.FAILED, StageState.BLOCKED), "failed_spine_localization_bug", 3),
+        (
+            (StageState.DONE, StageState.FAILED, StageState.BLOCKED),
+            "failed_spine_localization_bug",
+            3,
+        ),
         ((StageState.DONE, StageState.NOT_RUN, StageState.BLOCKED), "not_run", 3),
         ((StageState.BLOCKED, StageState.BLOCKED), "blocked", 3),
     ],

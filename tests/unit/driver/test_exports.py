@@ -59,7 +59,11 @@ def test_root_tables_have_the_references_format(settings, shared_dir):
     ours, examples = settings.output, shared_dir / "reference" / "golden"
     points = read_reference_landmarks(ours / "landmarks.csv")
     reference = read_reference_landmarks(examples / "example_landmarks.csv")
-    assert {len(item) for item in points.values()} == {len(item) for item in reference.values()} == {26}
+    assert (
+        {len(item) for item in points.values()}
+        == {len(item) for item in reference.values()}
+        == {26}
+    )
     assert points["sub-1"][18] == [1.5, -2.25, 100.125]
     assert points["sub-1"][19] == [1.0, -2.0, 70.0]
     assert all(math.isnan(v) for point in points["sub-1"][:18] for v in point)
@@ -105,9 +109,21 @@ def test_only_true_results_are_exported(settings):
     assert [line.split(",")[0] for line in boxes] == ["failed", "good", "unproven"]
 
 
+def test_one_unreadable_table_is_told_and_hinders_no_other(settings):
+    make_case(settings, "a")
+    make_case(settings, "b", table="label,X,Y\nL1,1,2\n")
+    (trouble,) = write_exports(settings)
+    assert "'b' is not in the tables" in trouble
+    assert "column Z is missing" in trouble
+    lines = (settings.output / "landmarks.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["a"]
+
+
 def test_the_summary_has_a_line_for_every_case(settings):
     make_case(settings, "a")
-    make_case(settings, "b", {"preparation": {"state": "failed"}}, status="failed_preparation_input")
+    make_case(
+        settings, "b", {"preparation": {"state": "failed"}}, status="failed_preparation_input"
+    )
     write_exports(settings)
     with (settings.output / "summary.csv").open() as file:
         a, b = csv.DictReader(file)

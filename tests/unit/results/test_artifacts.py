@@ -3,7 +3,7 @@ import pytest
 from payerseg.results import artifacts
 from payerseg.results.artifacts import Artifact
 from payerseg.results.case_folder import CaseFolder
-from payerseg.stagekit.catalog import NETWORK_TRAINING, PIPELINE, stage_named
+from payerseg.stagekit.catalog import NETWORK_TRAINING, PIPELINE
 
 ALL = [item for item in vars(artifacts).values() if isinstance(item, Artifact)]
 
@@ -60,9 +60,3 @@ def test_the_case_id_is_filled_in(tmp_path):
 )
 def test_keep_levels(artifact, levels):
     assert [level for level in artifacts.KEEP_LEVELS if artifact.stays_at(level)] == levels
-
-
-def test_an_unknown_stage_is_answered_with_the_known_ones():
-    assert stage_named("preparation") is PIPELINE[0]
-    with pytest.raises(KeyError, match="stages are preparation, spine_localization"):
-        stage_named("prepare")

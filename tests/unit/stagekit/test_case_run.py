@@ -52,6 +52,11 @@ def write_first(work, text="text"):
         path.write_text(text)
 
 
+def write_second(work):
+    with work.path_for(SECOND) as path:
+        path.write_text("automatic")
+
+
 def test_the_manifest_tells_everything(case):
     def stage(work):
         write_first(work, work.image.read_text())
@@ -63,7 +68,12 @@ def test_the_manifest_tells_everything(case):
     assert (result.status, result.notes) == ("done", {"voxels": 12})
     assert found.inputs == {"scan_file": file_digest(case.image)}
     assert found.outputs == {"first": file_digest(case.folder.path(FIRST))}
-    assert (found.config, found.weights, found.seed, found.versions) == ({"x": 1}, "w", 5, {"v": "1"})
+    assert (found.config, found.weights, found.seed, found.versions) == (
+        {"x": 1},
+        "w",
+        5,
+        {"v": "1"},
+    )
     assert found.peak_rss_mb > 1
     assert found.seconds >= 0
     assert [event for event, _ in case.said] == [EventName.PROGRESS, EventName.NOTE]
@@ -79,9 +89,15 @@ def test_an_undeclared_artifact_cannot_be_touched(case):
         case.run(lambda work: work.image, NEXT)
 
 
-def test_a_missing_input_is_told(case):
+def test_a_missing_input_is_told_and_the_old_result_stays(case):
     with pytest.raises(ArtifactError, match="run the earlier stages first"):
         case.run(write_first, NEXT)
+    case.run(write_first)
+    case.run(write_second, NEXT)
+    case.folder.path(FIRST).unlink()
+    with pytest.raises(ArtifactError, match="run the earlier stages first"):
+        case.run(write_second, NEXT)
+    assert case.folder.path(SECOND).exists()
 
 
 def test_a_stage_that_forgets_an_output_has_failed(case):
@@ -110,8 +126,9 @@ def test_a_failure_leaves_nothing(case):
     case.run(write_first)
 
     def stage(work):
-        with work.path_for(FIRST) as path:
-            path.write_text("half")
+        write_first(work, "in place already")
+        with work.path_for(TREE) as folder:
+            (folder / "half").write_text("half")
             raise UnreadableScan("broken")
 
     with pytest.raises(UnreadableScan):
@@ -154,15 +171,10 @@ def test_an_input_that_changes_meanwhile_is_noticed(case):
 
 def test_edits_survive_as_copies_under_one_name(case):
     case.run(write_first)
-
-    def stage(work):
-        with work.path_for(SECOND) as path:
-            path.write_text("automatic")
-
-    case.run(stage, NEXT)
+    case.run(write_second, NEXT)
     for _ in range(2):
         case.folder.path(SECOND).write_text("by hand")
-        case.run(stage, NEXT)
+        case.run(write_second, NEXT)
     copies = list(case.folder.path(SECOND).parent.glob("a.by_hand-*.txt"))
     assert [copy.read_text() for copy in copies] == ["by hand"]
 
