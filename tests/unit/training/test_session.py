@@ -1,0 +1,206 @@
+"""A training from pack to best weights: killed, resumed, divided into folds, exported."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from payerseg.config.training import TrainingConfig
+from payerseg.errors import BundleError, ConfigError, DatasetError
+from payerseg.networks.bundle import ModelBundle
+from payerseg.training.export import export_bundle
+from payerseg.training.pack_format import PackIndex, read_arrays
+from payerseg.training.recipe import STAGE1, STAGE2, STAGE3
+from payerseg.training.session import assign_items, checkpoint_step, sources_of, train_network
+
+HEAVY = ("SimpleITK", "nibabel", "networkx", "isal")
+
+
+def tiny(pack: Path, network: str = STAGE1, **changes) -> TrainingConfig:
+    config = TrainingConfig(
+        network=network,  # type: ignore[arg-type]
+        pack=str(pack),
+        iterations=12,
+        widths=(2, 2),
+        precision="float32",
+        save_every=5,
+        validate_every=6,
+        report_every=2,
+        tensorboard=False,
+        seed=3,
+    )
+    return replace(config, **changes)
+
+
+def losses(folder: Path) -> dict[int, float]:
+    with (folder / "history.csv").open(newline="") as file:
+        return {int(r["step"]): float(r["loss"]) for r in csv.DictReader(file) if r["loss"]}
+
+
+class Killed(Exception):
+    pass
+
+
+def die_at(step: int):
+    def tell(now: int, total: int, figures: dict) -> None:
+        if now >= step:
+            raise Killed
+
+    return tell
+
+
+@pytest.fixture(scope="module")
+def straight(tiny_pack: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("straight") / STAGE1
+    train_network(tiny(tiny_pack), folder)
+    return folder
+
+
+def test_a_resumed_training_is_the_same_training(
+    straight: Path, tiny_pack: Path, tmp_path: Path
+) -> None:
+    """Same data order, same schedule, same averages: the weights agree to rounding."""
+    folder = tmp_path / STAGE1
+    with pytest.raises(Killed):
+        train_network(tiny(tiny_pack), folder, die_at(8))
+    assert checkpoint_step(folder) == 5
+    assert max(losses(folder)) == 8
+    record = train_network(tiny(tiny_pack, num_workers=3), folder)
+    assert record["iterations"] == 12
+    expected, found = losses(straight), losses(folder)
+    # the report at 6 covers step 6 alone after a resume at 5, steps 5 and 6 in a straight run
+    same = sorted(set(expected) - {6})
+    assert sorted(found) == sorted(expected)
+    np.testing.assert_allclose([found[s] for s in same], [expected[s] for s in same], rtol=1e-4)
+    first, second = (read_arrays(f / "checkpoint.npz") for f in (straight, folder))
+    assert set(first) == set(second)
+    for key in first:
+        if key != "seconds":
+            np.testing.assert_allclose(first[key], second[key], rtol=1e-3, atol=1e-5, err_msg=key)
+
+
+def test_resuming_with_other_choices_is_refused(tiny_pack: Path, tmp_path: Path) -> None:
+    folder = tmp_path / STAGE1
+    with pytest.raises(Killed):
+        train_network(tiny(tiny_pack), folder, die_at(6))
+    with pytest.raises(ConfigError, match="iterations, learning_rate"):
+        train_network(tiny(tiny_pack, iterations=13, learning_rate=1e-5), folder)
+    with pytest.raises(ConfigError, match="another output folder"):
+        train_network(tiny(tiny_pack, resume=False), folder)
+    train_network(tiny(tiny_pack, report_every=3), folder)  # what changes no result may differ
+
+
+@pytest.mark.parametrize(
+    ("network", "changes"),
+    [
+        (STAGE2, {}),
+        (STAGE2, {"loss": "learnable_sigma", "ema": 0.0}),
+        (STAGE3, {"batch_size": 2, "tensorboard": True}),
+    ],
+)
+def test_every_network_trains_and_is_exported(
+    tiny_pack: Path, tmp_path: Path, network: str, changes: dict
+) -> None:
+    folder = tmp_path / network
+    told = []
+    config = tiny(tiny_pack, network, iterations=4, validate_every=4, **changes)
+    record = train_network(config, folder, lambda *row: told.append(row))
+    assert [row[:2] for row in told] == [(2, 4), (4, 4), (4, 4)]
+    assert record["best"]["step"] == 4
+    assert {s["licence"] for s in record["sources"]} == {"CC0"}
+    card = export_bundle(folder, tmp_path / "bundle", notes="a test")
+    bundle = ModelBundle.open(tmp_path / "bundle", stage=network)
+    assert bundle.card == card
+    assert card.training.iterations == 4
+    assert {s.name for s in card.training.sources} == {"set a", "set b", "set c"}
+    best = read_arrays(folder / "best.npz")
+    for name, value in bundle.weights.items():
+        np.testing.assert_allclose(value, best[name], rtol=1e-3, atol=1e-6)
+    page = (tmp_path / "bundle" / "README.md").read_text()
+    assert "| set a | CC0 | 1 |" in page
+    assert "a test" in page
+    assert bool(list(folder.glob("tensorboard/events*"))) is changes.get("tensorboard", False)
+
+
+def test_exporting_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"training\.json"):
+        export_bundle(tmp_path, tmp_path / "bundle")
+
+
+def test_folds_by_patient(tiny_pack: Path, tmp_path: Path) -> None:
+    index = PackIndex.read(tiny_pack)
+    seen = set()
+    for fold in range(3):
+        config = tiny(tiny_pack, fold=fold)
+        assignment = assign_items(index, config, tmp_path / f"{STAGE1}_fold{fold}")
+        train = {item.patient_id for item in assignment.train}
+        val = {item.patient_id for item in assignment.val}
+        assert not train & val
+        seen |= val
+    assert seen == {"p0", "p1", "p2", "p3"}
+    assert (tmp_path / "folds.json").is_file()
+
+
+def test_without_a_fold_the_split_decides(tiny_pack: Path, tmp_path: Path) -> None:
+    assignment = assign_items(PackIndex.read(tiny_pack), tiny(tiny_pack), tmp_path / "x")
+    assert {item.case_id for item in assignment.train} == {"a", "b", "c"}
+    assert {item.case_id for item in assignment.val} == {"v"}
+    assert [s.items for s in sources_of(assignment.train)] == [1, 1, 1]
+
+
+def test_nothing_to_train_on(tmp_path: Path) -> None:
+    PackIndex().write(tmp_path)
+    with pytest.raises(DatasetError, match="nothing to train"):
+        train_network(tiny(tmp_path), tmp_path / STAGE1)
+
+
+def test_an_unknown_loss_is_refused_before_any_work(tiny_pack: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="known are"):
+        train_network(tiny(tiny_pack, loss="l7"), tmp_path / STAGE1)
+    assert not (tmp_path / STAGE1 / "checkpoint.npz").exists()
+
+
+def test_no_image_library_is_needed() -> None:
+    code = (
+        "import sys, payerseg.training.session, payerseg.training.export;"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_and_the_same_command_again(tiny_pack: Path, tmp_path: Path) -> None:
+    """A real process, killed where it happens to be, goes on from its last checkpoint."""
+    command = [sys.executable, "-m", "payerseg", "train", "fit", str(tiny_pack), "-o"]
+    command += [str(tmp_path / "out"), "--stage", "1", "--iterations", "400", "--gpu", "-1"]
+    for text in ("widths=[2,2]", "save_every=10", "validate_every=200", "report_every=5"):
+        command += ["--set", f"training.{text}"]
+    folder = tmp_path / "out" / STAGE1
+    for _ in range(2):
+        before = checkpoint_step(folder)
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 240
+        while checkpoint_step(folder) < before + 20 and time.monotonic() < deadline:
+            assert process.poll() is None, "the training ended by itself"
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        time.sleep(1)  # the leash ends the stage process
+        assert checkpoint_step(folder) >= before + 20
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    steps = list(losses(folder))
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 400
+    record = json.loads((folder / "training.json").read_text())
+    assert record["iterations"] == 400
+    assert ModelBundle.open(tmp_path / "out" / "bundles" / STAGE1).card.training.command
