@@ -60,6 +60,8 @@ class _Task:
     "--scheme", default="verse", show_default=True, type=click.Choice(SCHEMES),
     help="Meaning of the label numbers in RESULTS (not for payerseg's own folders).",
 )  # fmt: skip
+@click.option("--compare-scheme", type=click.Choice(SCHEMES),
+              help="The same for --compare. [default: as --scheme]")  # fmt: skip
 @click.option(
     "--truth-scheme", default="verse", show_default=True, type=click.Choice(SCHEMES),
     help="Meaning of the label numbers in the truth.",
@@ -104,7 +106,8 @@ def evaluate(results: Path, output: Path | None, compare: Path | None, **options
     cases, left_out = _score(results, task)
     found = summarize(results.name, cases, left_out, draws, seed)
     if compare is not None:
-        second, _ = _score(compare, task)
+        scheme = options["compare_scheme"] or task.scheme
+        second, _ = _score(compare, replace(task, scheme=scheme))
         same = results.name == compare.name
         names = (str(results), str(compare)) if same else (results.name, compare.name)
         both = (names[0], cases), (names[1], second)

@@ -8,7 +8,6 @@ import numpy as np
 
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmarks
-from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.errors import GridMismatch
 from payerseg.evaluation.landmark_scores import ScanLandmarkScores, score_landmarks
@@ -45,7 +44,7 @@ class CaseScores:
         status: of the results; "no_result" where they do not hold the case.
         needs_review: whether the method doubts itself; None where it never says.
         landmarks: outcomes of its vertebrae.
-        masks: one per true label that was not left unmarked; empty without masks.
+        masks: one per true vertebra with a mask; empty without masks.
         n_in_box: true centres inside stage 1's box; None without one.
         slice_mm: largest spacing of the scan; None where it is not known.
     """
@@ -110,10 +109,11 @@ def _grid_of(labels: Volume | None) -> Grid | None:
 
 
 def _scored_labels(truth: Truth) -> tuple[int, ...]:
-    left_out = {vertebra.verse_label for vertebra in truth.unmarked}
-    present = set(np.unique(truth.labels.array).tolist()) if truth.labels is not None else set()
-    known = [vertebra.verse_label for vertebra in Vertebra]
-    return tuple(label for label in known if label in present - left_out)
+    """Return the labels of vertebrae that the truth marks: slivers at the scan's faces are not."""
+    if truth.labels is None:
+        return ()
+    present = set(np.unique(truth.labels.array).tolist())
+    return tuple(v.verse_label for v in truth.landmarks if v.verse_label in present)
 
 
 def _on_truth_grid(prediction: Prediction, truth: Volume, *, resampled: bool) -> Volume:

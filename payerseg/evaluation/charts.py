@@ -10,8 +10,8 @@ import numpy as np
 from payerseg.domain.colors import hex_color_of
 from payerseg.domain.vertebra import Vertebra
 
-WIDTH, HEIGHT = 900, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 24, 34
+WIDTH, HEIGHT = 900, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 34, 34
 _PLOT_WIDTH, _PLOT_HEIGHT = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
 _JITTER_SEED = 1
 
@@ -56,7 +56,7 @@ def strip_chart(
     """
     levels = _ordered(values)
     flat = [value for pairs in values.values() for _, value in pairs]
-    low, high = limits or (0.0, max([1e-6, *flat]) * 1.05)
+    low, high = limits or (0.0, _round_up(max([1e-3, *flat])))
     parts = [_frame(title, low, high, levels)]
     step = _PLOT_WIDTH / max(len(levels), 1)
     jitter = np.random.default_rng(_JITTER_SEED)
@@ -80,6 +80,12 @@ def strip_chart(
 
 def _ordered(levels: Mapping[str, object]) -> list[str]:
     return sorted(levels, key=lambda name: Vertebra[name].rank)
+
+
+def _round_up(value: float) -> float:
+    """Return the next 1, 2, 4 or 8 times a power of ten: quarters of it are short numbers."""
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(next(step * power for step in (1, 2, 4, 8, 10) if value <= step * power * 1.0001))
 
 
 def _y(value: float, low: float, high: float) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from payerseg import __version__
+from payerseg.domain.vertebra import Vertebra
 from payerseg.evaluation.bootstrap import Interval
 from payerseg.evaluation.case_scores import CaseScores
 from payerseg.evaluation.charts import bar_chart, strip_chart
@@ -166,16 +167,24 @@ def scan_rows(cases: Sequence[CaseScores]) -> Rows:
 def what_is_wrong(case: CaseScores) -> str:
     """Say what is wrong with a scan, "" where nothing is."""
     marks, parts = case.landmarks, []
-    if marks.shift.levels:
-        shift = marks.shift
-        first, last = (v.name if v else "" for v in (shift.first, shift.last))
-        parts.append(f"{first}-{last} named {shift.levels:+d} levels")
+    run = marks.shift
+    shifted = {
+        v for v in Vertebra if run.first and run.last and run.first.rank <= v.rank <= run.last.rank
+    }
+    if run.first and run.last:
+        parts.append(f"{run.first.name}-{run.last.name} named {run.levels:+d} levels")
     for outcome, word in (("missed", "missed"), ("extra", "extra"), ("far", "too far")):
-        names = [one.vertebra.name for one in marks.outcomes if one.outcome == outcome]
+        told = shifted if outcome == "far" else set()
+        found = [one for one in marks.outcomes if one.outcome == outcome]
+        names = [one.vertebra.name for one in found if one.nearest not in told]
         if names:
             parts.append(f"{word}: {', '.join(names)}")
     mixed = [one for one in marks.outcomes if one.outcome == "mixed_up"]
-    parts += [f"{o.vertebra.name} lies at {o.nearest.name if o.nearest else '?'}" for o in mixed]
+    parts += [
+        f"{one.vertebra.name} lies at {one.nearest.name}"
+        for one in mixed
+        if one.nearest and one.nearest not in shifted
+    ]
     if parts and not case.needs_review:
         parts.append("not flagged")
     return "; ".join(parts)

@@ -150,9 +150,18 @@ def _of_loose_files(
 
 
 def read_labels(path: Path, scheme: LabelScheme) -> Volume:
-    """Read a label map of any tool as VerSe numbers in canonical order."""
+    """Read a label map of any tool as VerSe numbers in canonical order.
+
+    Raises:
+        ArtifactError: there are labels, but none that the scheme knows.
+    """
     stored = read_volume(path)
-    canonical, _ = to_canonical(stored.with_array(scheme.convert(stored.array)))
+    converted = scheme.convert(stored.array)
+    if stored.array.any() and not converted.any():
+        found = ", ".join(str(n) for n in scheme.unknown(stored.array)[:8])
+        msg = f"{path} holds the labels {found}, none of them in the scheme {scheme.name!r}"
+        raise ArtifactError(msg)
+    canonical, _ = to_canonical(stored.with_array(converted))
     return canonical
 
 

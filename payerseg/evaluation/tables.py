@@ -85,11 +85,7 @@ def vertebra_table(cases: Sequence[CaseScores]) -> pd.DataFrame:
                 "distance_mm": one.distance_mm,
                 "lies_at": one.nearest.name if one.nearest else None,
             }
-            rows.append(row | _mask_columns(masks.pop(one.vertebra.verse_label, None)))
-        for label, score in masks.items():  # a mask without a landmark in the truth
-            vertebra = Vertebra(label)
-            row = {"case": case.case_id, "group": case.group, "vertebra": vertebra.name}
-            rows.append(row | {"region": str(vertebra.region)} | _mask_columns(score))
+            rows.append(row | _mask_columns(masks.get(one.vertebra.verse_label)))
     columns = ["case", "group", "vertebra", "region", "outcome", "distance_mm", "lies_at"]
     return pd.DataFrame(rows, columns=[*columns, *_mask_columns(None)])
 

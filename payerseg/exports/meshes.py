@@ -28,6 +28,7 @@ TAUBIN_ROUNDS = 10
 SPACE_NOTE = "LPS, millimetres, physical space of the scan"
 MIN_VOXELS = 8
 _MARGIN_VOXELS = 4
+_STL_HEADER = 80
 
 
 def export_meshes(cases: Iterable[CaseResult], folder: Path) -> list[Path]:
@@ -44,14 +45,26 @@ def export_meshes(cases: Iterable[CaseResult], folder: Path) -> list[Path]:
             mesh = mesh_of(labels, vertebra.verse_label)
             if mesh is None:
                 continue
-            for ending in ("stl", "ply"):
-                path = folder / case.case_id / ending / f"{vertebra.name}.{ending}"
-                written.append(_write(mesh.export(file_type=ending), path))
+            place = folder / case.case_id
+            written.append(_write(as_stl(mesh), place / "stl" / f"{vertebra.name}.stl"))
+            written.append(_write(as_ply(mesh), place / "ply" / f"{vertebra.name}.ply"))
             scene.add_geometry(mesh, node_name=vertebra.name, geom_name=vertebra.name)
         if scene.geometry:
             path = folder / case.case_id / f"{case.case_id}.glb"
             written.append(_write(scene.export(file_type="glb"), path))
     return written
+
+
+def as_stl(mesh: trimesh.Trimesh) -> bytes:
+    """Return a binary STL whose header says `SPACE=LPS`, which 3D Slicer reads."""
+    header = b"payerseg, mm, SPACE=LPS".ljust(_STL_HEADER)
+    return header + mesh.export(file_type="stl")[_STL_HEADER:]
+
+
+def as_ply(mesh: trimesh.Trimesh) -> bytes:
+    """Return a binary PLY with colours and a comment `SPACE=LPS`."""
+    first, second, rest = mesh.export(file_type="ply").split(b"\n", 2)
+    return b"\n".join([first, second, b"comment payerseg, mm, SPACE=LPS", rest])
 
 
 def mesh_of(labels: Volume, label: int) -> trimesh.Trimesh | None:
@@ -94,9 +107,9 @@ def _outward(faces: np.ndarray, grid: Grid) -> np.ndarray:
     return faces if np.linalg.det(step_zyx) > 0 else faces[:, ::-1]
 
 
-def _write(content: bytes | str, path: Path) -> Path:
+def _write(content: bytes, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+    path.write_bytes(content)
     return path
 
 

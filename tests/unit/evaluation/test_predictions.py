@@ -61,6 +61,12 @@ def test_another_tools_numbers(tmp_path, bodies):
     assert np.array_equal(prediction.labels.array, labels.array)
 
 
+def test_numbers_that_the_scheme_does_not_know(tmp_path, bodies):
+    write_volume(bodies[0], tmp_path / "a.nii.gz")
+    with pytest.raises(ArtifactError, match=r"labels 20, 21, 22, none .* scheme 'vista3d'"):
+        read_prediction(find_predictions(tmp_path)["a"], SCHEMES["vista3d"])
+
+
 def test_our_case_folder(tmp_path, bodies, tools):
     labels, marks = bodies
     folder = tools.put_case_folder(tmp_path, "a", marks, labels, "ok_needs_review")

@@ -130,7 +130,8 @@ def test_landmarks_alone_are_not_punished_for_masks(bodies):
 
 def test_unmarked_masks_are_not_scored(bodies):
     labels, marks = bodies
-    truth = Truth("a", marks, labels, frozenset({Vertebra.L3}))
+    whole = Landmarks(mark for vertebra, mark in marks.items() if vertebra is not Vertebra.L3)
+    truth = Truth("a", whole, labels, frozenset({Vertebra.L3}))
     score = score_case(Prediction("a", marks, labels), truth, FAST)
     assert [m.label for m in score.masks] == [20, 21]
 

@@ -25,6 +25,7 @@ from payerseg.exports.meshes import (  # noqa: E402
 def read_binary_stl(path):
     """(n, 3, 3) corners, by the format's own few rules."""
     data = path.read_bytes()
+    assert b"SPACE=LPS" in data[:80]
     (count,) = struct.unpack("<I", data[80:84])
     rows = np.frombuffer(data[84:], np.dtype([("f", "<f4", (4, 3)), ("a", "<u2")]), count)
     assert len(data) == 84 + 50 * count
@@ -48,6 +49,8 @@ def test_every_vertebra_in_every_format(results, cases, tmp_path):
         centroid = (corners.sum(axis=1) / 4 * parts[:, None]).sum(axis=0) / parts.sum()
         true = spine.labels.grid.map_indices_to_world(np.argwhere(mask).mean(axis=0))[0]
         assert centroid == pytest.approx(true, abs=0.3)
+        head = (folder / "ply" / f"{vertebra.name}.ply").read_bytes()[:200]
+        assert b"comment payerseg, mm, SPACE=LPS" in head
         ply = trimesh.load(folder / "ply" / f"{vertebra.name}.ply")
         assert ply.is_watertight
         assert tuple(ply.visual.vertex_colors[0][:3]) == COLORS[vertebra.verse_label]
