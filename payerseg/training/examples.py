@@ -312,7 +312,19 @@ class PackedVertebra:
 
 @dataclass(frozen=True, slots=True)
 class CropRecipe:
-    """How stage-3 examples are drawn; `point_jitter_mm` is the SD of the landmark's error."""
+    """How stage-3 examples are drawn.
+
+    Attributes:
+        shape_zyx: voxels of the block; may be smaller than at inference, as the network is
+            convolutional and a smaller block trains faster.
+        spacing_mm, offset_mm, sigma_mm, window: as on the model card.
+        warp, look: augmentation.
+        point_jitter_mm: SD of the landmark's error.
+        block_jitter_mm: largest shift (x, y, z) of the block about its place, so that small blocks see
+            all parts of a vertebra.
+        cut_p: chance of a field of view that ends within the block.
+        group_shares: share of draws per `PackedVertebra.group`.
+    """
 
     shape_zyx: tuple[int, int, int] = (80, 96, 112)
     spacing_mm: float = 1.0
@@ -331,6 +343,7 @@ class CropRecipe:
     )
     look: LookRanges | ChangesLooks = field(default_factory=LookRanges)
     point_jitter_mm: float = 2.0
+    block_jitter_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     cut_p: float = 0.2
     group_shares: tuple[tuple[str, float], ...] = (("real", 1.0),)
 
@@ -346,7 +359,8 @@ def vertebra_example(
     extent = np.asarray(recipe.shape_zyx[::-1]) * recipe.spacing_mm
     warp = draw_warp(rng, recipe.warp, extent)
     point = item.centre_mm + rng.normal(0, recipe.point_jitter_mm, 3)
-    anchor = -np.asarray(recipe.offset_mm)  # where the point lies in the block
+    # Where the point lies in the block.
+    anchor = rng.uniform(-1, 1, 3) * recipe.block_jitter_mm - recipe.offset_mm
     lattice = warp.map_lattice(recipe.shape_zyx, recipe.spacing_mm)
     lattice += (point - warp.map_points(anchor[None])[0]).astype(np.float32)[:, None, None, None]
     linear = np.eye(3)[::-1] / item.spacing_mm
