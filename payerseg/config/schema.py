@@ -131,7 +131,7 @@ class DriverConfig:
     threads: int = option(0, "threads of one stage process; 0 = all cores", at_least=0)
     keep: Keep = option(
         "standard",
-        "results = what stages and people read; standard = and heatmaps of stage 1; "
+        "results = what people read; standard = and the prepared scan and the spine heatmap; "
         "all = and label heatmaps",
     )
     seed: int = option(0, "seed given to the stages", at_least=0)
