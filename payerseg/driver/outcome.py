@@ -47,7 +47,7 @@ class StageOutcome:
     Attributes:
         state: what became of it.
         kind: of a failure: `PayersegError.kind`, "bug", "out_of_memory", "crashed", "timeout", "frozen".
-        message: for people: why it failed, is blocked or did not run; why there is no spine.
+        message: for people: why it failed, is blocked, did not run, has no spine, or needs review.
         reasons: why it had to run, or remarks on why not.
         seconds, peak_rss_mb: of the run that made the result.
         needs_review: whether the stage asks for a person's eye.
@@ -213,11 +213,11 @@ class CaseRecord:
             for name, outcome in self.stages.items():
                 if outcome.state is state:
                     return str(CaseStatus(state.value)), f"{name}: {outcome.message}"
-        review = [name for name, outcome in self.stages.items() if outcome.needs_review]
+        review = [
+            f"{name}: {item.message}" for name, item in self.stages.items() if item.needs_review
+        ]
         if review:
-            return str(
-                CaseStatus.OK_NEEDS_REVIEW
-            ), f"please look at the result of {', '.join(review)}"
+            return str(CaseStatus.OK_NEEDS_REVIEW), "; ".join(review)
         return str(CaseStatus.OK), ""
 
 

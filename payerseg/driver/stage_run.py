@@ -25,6 +25,7 @@ from payerseg.stagekit.protocol import CaseRequest, EventName, StageRequest, Wei
 CRASH_KINDS = {EndedBy.STARTUP: "timeout", EndedBy.SILENCE: "frozen", EndedBy.CASE: "timeout"}
 CRASHED_KIND = "crashed"
 REVIEW_NOTE = "needs_review"
+REASONS_NOTE = "review_reasons"
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +266,10 @@ def outcome_of(manifest: StageManifest, state: StageState) -> StageOutcome:
         manifest: of a complete result.
         state: what to call it if the case goes on.
     """
+    review = [str(reason) for reason in manifest.notes.get(REASONS_NOTE, ())]
     return StageOutcome(
         state if manifest.status == "done" else StageState.NO_SPINE,
-        message=manifest.message,
+        message=manifest.message or "; ".join(review),
         seconds=manifest.seconds,
         peak_rss_mb=manifest.peak_rss_mb,
         needs_review=bool(manifest.notes.get(REVIEW_NOTE)),

@@ -134,7 +134,8 @@ class CaseWork:
     def note(self, key: str, value: Any) -> None:
         """Write something down about the case; it goes into the manifest.
 
-        The note `needs_review` = true makes a finished case `ok_needs_review`.
+        The note `needs_review` = true makes a finished case `ok_needs_review`; the note
+        `review_reasons`, a list of sentences, says why.
 
         Raises:
             ArtifactError: the value is not plain, finite JSON.

@@ -138,6 +138,8 @@ def test_needs_review_is_a_status(bench):
     for _ in range(2):
         summary = bench.run()
         assert bench.statuses(summary) == {"a": "ok_needs_review"}
+        message = "spine_localization: the level is uncertain; one mask is small"
+        assert summary.cases[0].message == message
         assert summary.exit_code == 0
 
 
