@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from payerseg.domain.grid import Grid
 from payerseg.synthesis.poses import PosedVertebra, Spur
-from payerseg.synthesis.shapes import DEPTH_STEP_MM, EDGE_MM, SHAPE_SPACING_MM
+from payerseg.synthesis.shapes import DEPTH_STEP_MM, EDGE_MM
 
 Array = np.ndarray
 FAR_MM = -12.7
@@ -159,8 +159,9 @@ def _depth(posed: PosedVertebra, left: Array, back: Array, up: Array) -> Array:
         )  # fmt: skip
     body, grid = posed.shape.body, posed.shape.grid
     local = [v / np.float32(s) for v, s in zip((left, back, source_up), posed.scale, strict=True)]
-    offset = (body.center_mm - grid.origin_mm) / SHAPE_SPACING_MM
-    turn = (body.axes / SHAPE_SPACING_MM).T.tolist()
+    step = grid.spacing_mm[0]
+    offset = (body.center_mm - grid.origin_mm) / step
+    turn = (body.axes / step).T.tolist()
     index = np.empty((3, *up.shape), np.float32)
     for k in range(3):
         a, b, c = turn[2 - k]

@@ -75,8 +75,8 @@ NECK = (
 """Neck, drawn in order (later tubes lie on top). Air spaces vary from person to person by jitter."""
 
 TRUNK = (
-    Tube(Tissue.LUNG, ((7.0, 62, -32, 52, 58), (9.0, 84, -30, 52, 66), (12.0, 84, -42, 62, 84),
-                       (15.0, 84, -44, 64, 88), (18.5, 96, -4, 50, 46)), paired=True, round_ends=True),
+    Tube(Tissue.LUNG, ((7.0, 44, -22, 34, 34), (9.0, 64, -26, 42, 56), (12.0, 74, -40, 54, 78),
+                       (15.0, 76, -44, 56, 82), (18.5, 88, -4, 44, 42)), paired=True, round_ends=True),
     Tube(Tissue.VISCERAL, ((7.0, 0, -30, 32, 32), (10.0, 0, -60, 36, 54), (17.0, 6, -62, 46, 56))),
     Tube(51, ((10.5, 16, -85, 44, 34), (13.0, 28, -88, 60, 44), (16.5, 24, -90, 58, 40)), round_ends=True),
     Tube(5, ((14.6, -60, -62, 84, 80), (18.0, -66, -60, 80, 82), (22.0, -72, -48, 60, 68)), round_ends=True),

@@ -49,7 +49,7 @@ class Scanner:
 
 
 def scan(hu: Array, grid: Grid, scanner: Scanner, rng: np.random.Generator) -> Array:
-    """Return int16 HU of an ideal (z, y, x) image as a scanner would give it."""
+    """Return float32 HU of an ideal (z, y, x) image as a scanner would give it; see `rounded`."""
     step_z, step_y, step_x = grid.spacing_mm[::-1]
     image = _thick_slices(hu, step_z, scanner.slice_mm)
     image = ndimage.gaussian_filter(image, (0, scanner.blur_mm / step_y, scanner.blur_mm / step_x))
@@ -59,6 +59,11 @@ def scan(hu: Array, grid: Grid, scanner: Scanner, rng: np.random.Generator) -> A
     image = image + _noise(hu.shape, grid, scanner, rng)
     if scanner.streaks_hu > 0:
         image = image + _streaks(image, grid, scanner.streaks_hu, rng)
+    return image
+
+
+def rounded(image: Array) -> Array:
+    """Return what is stored: whole HU within `HU_RANGE` as int16."""
     return np.clip(np.rint(image), *HU_RANGE).astype(np.int16)
 
 

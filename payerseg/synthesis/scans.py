@@ -12,10 +12,11 @@ from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.synthesis.bones import Bones, Ripple
 from payerseg.synthesis.compose import pose_one_spine, pose_whole_spine
+from payerseg.synthesis.extras import Extras, add_after_scan, add_before_scan
 from payerseg.synthesis.library import ShapeLibrary
 from payerseg.synthesis.poses import PosedVertebra, Spur
 from payerseg.synthesis.render import render
-from payerseg.synthesis.scanner import Scanner, scan
+from payerseg.synthesis.scanner import Scanner, rounded, scan
 from payerseg.synthesis.shapes import SpineShapes
 from payerseg.synthesis.spine_axis import SpineAxis
 from payerseg.synthesis.surroundings import Context, surround
@@ -104,17 +105,19 @@ class Look:
     Attributes:
         patient: tissues' HU.
         scanner: kernel, noise, slices.
+        extras: metal, table, arms and the like.
         ripple_mm: amplitude of the smooth warp of shapes.
     """
 
     patient: Patient
     scanner: Scanner
+    extras: Extras = Extras()
     ripple_mm: float = 1.2
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Look:
-        """Draw a patient and a scanner."""
-        return cls(Patient.draw(rng), Scanner.draw(rng))
+    def draw(cls, count: int, rng: np.random.Generator) -> Look:
+        """Draw a patient, a scanner and extras for a spine of `count` vertebrae."""
+        return cls(Patient.draw(rng), Scanner.draw(rng), Extras.draw(count, rng))
 
 
 def scan_of(
@@ -141,7 +144,9 @@ def scan_of(
     context = Context(torsos, look.patient, float(rng.uniform(0.95, 1.08)))
     around = surround(grid, SpineAxis.of(marks), posed, context, rng)
     hu = render(bones, around, look.patient, 0.45 * float(np.mean(grid.spacing_mm)), rng)
+    metal = add_before_scan(hu, grid, posed, look.extras, rng)
     image = scan(hu, grid, look.scanner, rng)
+    image = rounded(add_after_scan(image, grid, metal, look.extras, rng))
     inside = Landmarks(m for m in marks.values() if grid.contains(np.array([m.position_mm]))[0])
     notes = {p.vertebra.name: f"{p.shape.source}:{p.shape.vertebra.name}" for p in posed}
     return SyntheticScan(Volume(image, grid), Volume(bones.labels, grid), inside, _cut(bones.labels, posed), notes)
@@ -183,7 +188,7 @@ def synthesize_from_spine(
     if extent is None:
         extent = Extent(above_mm=float(rng.uniform(-25, 15)), below_mm=float(rng.uniform(-30, 15)))
     torsos = tuple(library.torsos[k] for k in rng.permutation(len(library.torsos)))
-    return scan_of(posed, torsos, extent, Look.draw(rng), rng)
+    return scan_of(posed, torsos, extent, Look.draw(len(posed), rng), rng)
 
 
 def synthesize_spine(
@@ -205,4 +210,4 @@ def synthesize_spine(
     if extent is None:
         extent = BODY_3MM.with_random_view([p.vertebra for p in posed], rng)
     torsos = tuple(library.torsos[k] for k in rng.permutation(len(library.torsos)))
-    return scan_of(posed, torsos, extent, Look.draw(rng), rng)
+    return scan_of(posed, torsos, extent, Look.draw(len(posed), rng), rng)

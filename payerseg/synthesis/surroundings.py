@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from payerseg.domain.grid import Grid
+from payerseg.domain.vertebra import Vertebra
 from payerseg.synthesis.noise import smooth_field
 from payerseg.synthesis.outline import NECK, TRUNK, draw_tubes, jittered, outline_depth
 from payerseg.synthesis.poses import PosedVertebra, disc_mm
 from payerseg.synthesis.shapes import DEPTH_STEP_MM
+from payerseg.synthesis.skeleton import draw_ribs, draw_skeleton
 from payerseg.synthesis.spine_axis import SpineAxis
 from payerseg.synthesis.tissues import Patient, Tissue
-from payerseg.synthesis.torso import TorsoAtlas, TorsoView
+from payerseg.synthesis.torso import LAST_RIB_IDS, TorsoAtlas, TorsoView
 
 Array = np.ndarray
 SKIN_MM = 2.0
@@ -48,11 +50,13 @@ class Context:
         torsos: torsos to carry around the spine; for each slice the first that reaches it counts.
         patient: fat and muscle.
         widen: stretch of the torso in the plane.
+        short_ribs: how far round the chest the ribs of a T13 go.
     """
 
     torsos: tuple[TorsoAtlas, ...]
     patient: Patient
     widen: float = 1.0
+    short_ribs: float = 0.2
 
 
 def surround(
@@ -66,6 +70,8 @@ def surround(
     organs, skeletons = _chosen(context.torsos, levels)
     views = _Views(grid, axis, context.widen, organs, skeletons)
     neck, trunk = jittered(NECK, rng), jittered(TRUNK, rng)
+    names = {p.vertebra.name for p in posed}
+    last_ribs = not ({"T11", "L1"} <= names and "T12" not in names)
     wobble = smooth_field((grid.shape[0], 1, grid.shape[2]), grid.spacing_mm[::-1], (40, 9, 24), rng)
     y = grid.origin_mm[1] + grid.spacing_mm[1] * np.arange(grid.shape[1])
     x = grid.origin_mm[0] + grid.spacing_mm[0] * np.arange(grid.shape[2])
@@ -81,9 +87,20 @@ def surround(
         bones = views.bones(level)
         if bones is not None:
             bone[k] = bones.linear(bones.atlas.bone, k, -127) * np.float32(DEPTH_STEP_MM)
+            if not last_ribs:
+                bone[k][np.isin(bones.nearest(bones.atlas.tissue, k, 0), LAST_RIB_IDS)] = -12.7
+    if not context.torsos:
+        draw_skeleton(bone, grid, posed)
+    for one in posed:
+        if one.vertebra is Vertebra.T13:
+            draw_ribs(bone, grid, one, context.short_ribs)
     _add_canal(tissue, grid, axis, posed)
     for upper, lower in zip(posed[:-1], posed[1:], strict=True):
         _add_disc(tissue, grid, upper, lower)
+    end = posed[-1]
+    if end.vertebra.name[0] == "L":
+        below = end.center_mm - (2 * end.half_size_mm[2] + 9 * float(end.scale.mean())) * end.axes[2]
+        _add_disc(tissue, grid, end, end.moved(below))
     return Surroundings(tissue, bone)
 
 

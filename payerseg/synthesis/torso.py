@@ -25,6 +25,8 @@ BONE_IDS = (*SACRUM_IDS, *range(69, 79), 91, *range(92, 117))
 """TotalSegmentator v2 ids of bones other than vertebrae: sacrum, shoulders, arms, hips, legs, skull, ribs,
 sternum."""
 ARM_IDS = (69, 70)
+LAST_RIB_IDS = (103, 115)
+"""The twelfth ribs keep their ids (and a margin) among the tissues, so that they can be left out."""
 ATLAS_SPACING_MM = 1.5
 PAD_MM = 45.0
 """Room for skin and fat around a label map that was cropped to its labels."""
@@ -78,6 +80,9 @@ def build_torso(source: str, ids: Volume, vertebrae: Volume) -> TorsoAtlas:
     bone = ndimage.gaussian_filter(distance_inside(bones, step), 0.5)
     tissue = np.where(bones | np.isin(array, list(VERTEBRA_IDS)), 0, array).astype(np.uint8)
     has_organs = bool(np.count_nonzero(tissue) > 0.02 * tissue.size)
+    for rib in LAST_RIB_IDS:
+        wide = ndimage.binary_dilation(array == rib, iterations=3)
+        tissue[wide & ((tissue == 0) | bones)] = rib
     return TorsoAtlas(
         source,
         tissue,
