@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from payerseg.datasets.label_schemes import SCHEMES, LabelScheme
-from payerseg.datasets.point_files import read_csv_points, read_lps_json, read_verse_points
+from payerseg.datasets.point_files import (
+    read_csv_points,
+    read_lps_json,
+    read_verse_points,
+    vertebra_named,
+)
 from payerseg.domain.grid import Grid
-from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.volume import Volume
 from payerseg.errors import ArtifactError, DatasetError
@@ -166,8 +171,8 @@ def read_labels(path: Path, scheme: LabelScheme) -> Volume:
 
 
 def choose_points(paths: list[Path]) -> Path | None:
-    """Choose among several position files of one case: our JSON, else CSV, else VerSe's list."""
-    ranked = sorted(paths, key=lambda p: (p.name.endswith("ctd.json"), p.suffix != ".json"))
+    """Choose among several position files of one case: CSV, else our JSON, else VerSe's list."""
+    ranked = sorted(paths, key=lambda p: (p.name.endswith("ctd.json"), p.suffix != ".csv"))
     return ranked[0] if ranked else None
 
 
@@ -185,11 +190,32 @@ def read_points(path: Path, labels: Volume | None) -> Landmarks:
     if path.suffix == ".csv":
         return read_csv_table(path)
     if not path.name.endswith("ctd.json"):
-        return read_lps_json(path)[0]
+        return read_flat_json(path) if is_list(path) else read_lps_json(path)[0]
     if labels is None:
         msg = f"{path} holds voxel indices; expected its label map beside it"
         raise DatasetError(msg)
     return read_verse_points(path, labels.grid, labels=labels)
+
+
+def is_list(path: Path) -> bool:
+    """Tell whether a JSON file holds a list, as flat exports do."""
+    return path.read_text(encoding="utf-8-sig").lstrip().startswith("[")
+
+
+def read_flat_json(path: Path) -> Landmarks:
+    """Read a list of `{"label", "X", "Y", "Z"}` in LPS mm, as `--export flat` writes it.
+
+    Raises:
+        DatasetError: something else is in it, or a VerSe list of voxel indices.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        points = [(row["label"], tuple(float(row[axis]) for axis in "XYZ")) for row in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{path} is no list of label, X, Y, Z in mm ({error!r}); VerSe lists end in _ctd.json"
+        raise DatasetError(msg) from error
+    named = [(vertebra_named(label, str(path)), point) for label, point in points]
+    return Landmarks(Landmark(vertebra, point) for vertebra, point in named if vertebra)
 
 
 def read_csv_table(path: Path) -> Landmarks:

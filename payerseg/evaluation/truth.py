@@ -16,7 +16,13 @@ from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.errors import DatasetError, UsageError
-from payerseg.evaluation.predictions import choose_points, needs_grid, read_labels, read_points
+from payerseg.evaluation.predictions import (
+    choose_points,
+    is_list,
+    needs_grid,
+    read_labels,
+    read_points,
+)
 from payerseg.evaluation.result_files import CaseFilesFound, case_key, find_case_files
 
 LOOSE = "loose"
@@ -153,7 +159,7 @@ def _of_loose_files(where: TruthFiles, rules: TruthRules, *, with_labels: bool) 
     kept = labels if with_labels else None
     if points is not None:
         unmarked: frozenset[Vertebra] = frozenset()
-        if points.suffix == ".json" and not needs_grid(points):
+        if points.suffix == ".json" and not needs_grid(points) and not is_list(points):
             unmarked = read_lps_json(points)[1]
         return Truth(where.case_id, read_points(points, labels), kept, unmarked, grid)
     if labels is None or files.labels is None:

@@ -12,7 +12,7 @@ from payerseg.exports.case_result import CaseResult
 from payerseg.exports.color_tables import itksnap_labels, slicer_color_table
 from payerseg.exports.landmark_files import (
     flat_csv,
-    flat_json,
+    flat_rows,
     slicer_markups,
     verse_centroids,
     write_json,
@@ -21,14 +21,17 @@ from payerseg.exports.landmark_files import (
 
 
 def export_flat(cases: Iterable[CaseResult], folder: Path) -> list[Path]:
-    """Write `<case>_segmentation.nii.gz`, `<case>_landmarks.csv` and `.json` side by side."""
+    """Write `<case>_segmentation.nii.gz`, `<case>_landmarks.csv` and `.json` side by side.
+
+    The same files as `payerseg run --export flat`.
+    """
     written = []
     for case in cases:
         stem = folder / case.case_id
         written += [
             case.copy_segmentation(stem.with_name(f"{stem.name}_segmentation.nii.gz")),
             write_text(flat_csv(case.landmarks), stem.with_name(f"{stem.name}_landmarks.csv")),
-            write_json(flat_json(case.landmarks), stem.with_name(f"{stem.name}_landmarks.json")),
+            write_json(flat_rows(case.landmarks), stem.with_name(f"{stem.name}_landmarks.json")),
         ]
     return written
 

@@ -72,22 +72,17 @@ def slicer_markups(landmarks: Landmarks) -> dict[str, Any]:
 
 
 def flat_csv(landmarks: Landmarks) -> str:
-    """Return `label,X,Y,Z` rows, LPS mm in the physical space of the scan."""
-    rows = [
-        f"{vertebra.name},{x:.3f},{y:.3f},{z:.3f}"
-        for vertebra, (x, y, z) in zip(landmarks, landmarks.positions_mm, strict=True)
-    ]
+    """Return `label,X,Y,Z` rows, VerSe labels, LPS mm in the physical space of the scan."""
+    rows = [",".join(str(value) for value in row.values()) for row in flat_rows(landmarks)]
     return "\n".join(["label,X,Y,Z", *rows]) + "\n"
 
 
-def flat_json(landmarks: Landmarks) -> dict[str, Any]:
-    """Return landmarks with scores and flags as plain JSON, LPS mm."""
-    return {
-        "space": "LPS physical mm of the CT file",
-        "landmarks": {v.name: list(mark.position_mm) for v, mark in landmarks.items()},
-        "scores": {v.name: mark.score for v, mark in landmarks.items()},
-        "flags": {v.name: list(mark.flags) for v, mark in landmarks.items() if mark.flags},
-    }
+def flat_rows(landmarks: Landmarks) -> list[dict[str, Any]]:
+    """Return the same as a list of objects, for JSON."""
+    return [
+        {"label": vertebra.verse_label, **dict(zip("XYZ", mark.position_mm, strict=True))}
+        for vertebra, mark in landmarks.items()
+    ]
 
 
 def write_json(value: object, path: Path) -> Path:

@@ -15,6 +15,7 @@ from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.errors import GridMismatch
+from payerseg.imaging.body_centers import landmarks_from_labels
 from payerseg.measure.angles import (
     Endplates,
     coronal_curves,
@@ -80,7 +81,7 @@ def measure_case(ct: Volume | None, labels: Volume, landmarks: Landmarks) -> lis
         msg = f"labels have shape {labels.array.shape}; expected (z, y, x)"
         raise GridMismatch(msg)
     blocks = _blocks(labels)
-    centers = _centers(blocks, landmarks)
+    centers = _centers(labels, blocks, landmarks)
     rows: list[Measurement] = []
     endplates: dict[Vertebra, Endplates] = {}
     for vertebra, mask in blocks.items():
@@ -122,14 +123,34 @@ def _blocks(labels: Volume) -> dict[Vertebra, Volume]:
     return found
 
 
-def _centers(blocks: dict[Vertebra, Volume], landmarks: Landmarks) -> dict[Vertebra, np.ndarray]:
-    """(3,) LPS per vertebra: the landmark, else the centroid of the mask."""
-    return {
+def _centers(
+    labels: Volume, blocks: dict[Vertebra, Volume], landmarks: Landmarks
+) -> dict[Vertebra, np.ndarray]:
+    """(3,) LPS per vertebra: the landmark where it lies in its own mask, else the body found there.
+
+    A fragment without a body gets the centroid of its mask.
+    """
+    centers = {
         vertebra: np.asarray(landmarks[vertebra].position_mm)
-        if vertebra in landmarks
-        else mask.grid.map_indices_to_world(np.argwhere(mask.array).mean(axis=0))[0]
         for vertebra, mask in blocks.items()
+        if vertebra in landmarks and _holds(mask, landmarks[vertebra].position_mm)
     }
+    if len(centers) == len(blocks):
+        return centers
+    derived = landmarks_from_labels(labels)
+    for vertebra in [v for v in blocks if v not in centers]:
+        mask = blocks[vertebra]
+        middle = mask.grid.map_indices_to_world(np.argwhere(mask.array).mean(axis=0))[0]
+        known = vertebra in derived
+        centers[vertebra] = np.asarray(derived[vertebra].position_mm) if known else middle
+    return centers
+
+
+def _holds(mask: Volume, point_mm: tuple[float, float, float]) -> bool:
+    """Tell whether a point lies in a mask."""
+    zyx = np.rint(mask.grid.map_world_to_indices(point_mm)[0]).astype(int)
+    inside = np.all(zyx >= 0) and np.all(zyx < mask.grid.shape)
+    return bool(inside and mask.array[tuple(zyx)])
 
 
 def _up_at(vertebra: Vertebra, centers: dict[Vertebra, np.ndarray]) -> np.ndarray:

@@ -21,6 +21,8 @@ ENDPLATE_DEPTH = (0.1, 0.9)
 """Part of the depth (0 front, 1 back) whose endplate points carry the plane."""
 ENDPLATE_WIDTH = 0.35
 """Part of the width to each side of the middle whose endplate points carry the plane."""
+WIDTH_BELOW_MM = (6.0, 2.0)
+"""The width is taken between these depths below mid-height."""
 TRIM_MM = 2.0
 """Endplate points further than this from the first plane (Schmorl nodes, spurs) are left out."""
 MIN_COLUMNS = 30
@@ -54,7 +56,8 @@ class VertebralBody:
         center_mm: (3,) LPS, half-way between the walls and between the endplates.
         front_mm: place of the front wall on the back axis, below 0.
         back_mm: place of the back wall (the canal's front), above 0.
-        width_mm: from side to side half-way between front and back wall.
+        width_mm: from side to side half-way between the walls, below mid-height: the pedicles and
+            transverse processes leave the body above it.
         top_mm: (n left, n back) place of the upper endplate on the up axis, nan outside the body.
         bottom_mm: the same for the lower endplate.
         lefts_mm: (n left,) places of the columns.
@@ -107,15 +110,13 @@ def find_body(mask: Volume, start_mm: np.ndarray, up: np.ndarray) -> VertebralBo
 
     Args:
         mask: (z, y, x) bool, the vertebra with its arch; may be a block of the scan.
-        start_mm: (3,) LPS, roughly the body's centre; moved to the thickest place if outside.
+        start_mm: (3,) LPS, a place well inside the body, roughly its centre.
         up: (3,) LPS direction towards the head, roughly.
 
     Returns:
         None where no body with two endplates and two walls is found (C1, a fragment).
     """
     soft = mask.array.astype(np.float32)
-    if not _inside(mask, start_mm):
-        start_mm = thickest_place(mask)
     frame = Frame(np.asarray(start_mm, float), _axes(mask, start_mm, up))
     body = None
     for _ in range(TURNS):
@@ -125,21 +126,6 @@ def find_body(mask: Volume, start_mm: np.ndarray, up: np.ndarray) -> VertebralBo
         up = body.upper_normal + body.lower_normal
         frame = Frame(body.center_mm, _orthogonal(frame.axes[1], up))
     return body
-
-
-def thickest_place(mask: Volume) -> np.ndarray:
-    """Return the LPS point of a bool mask that lies deepest inside; ties are averaged.
-
-    Raises:
-        ValueError: the mask is empty.
-    """
-    if not mask.array.any():
-        msg = "an empty mask has no inside"
-        raise ValueError(msg)
-    padded = np.pad(mask.array, 1)
-    depth = ndimage.distance_transform_edt(padded, mask.grid.spacing_mm[::-1])[1:-1, 1:-1, 1:-1]
-    deepest = np.argwhere(depth >= 0.8 * depth.max())
-    return mask.grid.map_indices_to_world(deepest.mean(axis=0))[0]
 
 
 def sample(volume: Volume, frame: Frame) -> np.ndarray:
@@ -161,13 +147,6 @@ def _ticks() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         np.arange(-REACH_BACK_MM, REACH_BACK_MM + STEP_MM / 2, STEP_MM),
         np.arange(-REACH_UP_MM, REACH_UP_MM + STEP_MM / 2, STEP_MM),
     )
-
-
-def _inside(mask: Volume, point_mm: np.ndarray) -> bool:
-    zyx = np.rint(mask.grid.map_world_to_indices(point_mm)[0]).astype(int)
-    if np.any(zyx < 0) or np.any(zyx >= mask.grid.shape):
-        return False
-    return bool(mask.array[tuple(zyx)])
 
 
 def _axes(mask: Volume, center_mm: np.ndarray, up: np.ndarray) -> np.ndarray:
@@ -199,7 +178,8 @@ def _measured(soft: Volume, frame: Frame) -> VertebralBody | None:
     if not np.isfinite(front + back) or back - front < 5:
         return None
     half = int(np.argmin(np.abs(backs - (front + back) / 2)))
-    slab = occupancy[:, max(half - 1, 0) : half + 2, mid_up - 2 : mid_up + 3]
+    low, high = (mid_up - round(mm / STEP_MM) for mm in WIDTH_BELOW_MM)
+    slab = occupancy[:, max(half - 1, 0) : half + 2, low:high]
     width = _nan_median(_first_exit(slab[mid_left:], axis=0)) + _nan_median(
         _first_exit(slab[mid_left::-1], axis=0)
     )

@@ -95,16 +95,27 @@ def test_failed_case_has_nothing(tmp_path, tools):
     assert prediction.status == "failed_preparation_unreadable"
 
 
-def test_flat_export_prefers_its_landmarks(tmp_path, bodies, tools):
+def test_flat_export_uses_its_landmarks(tmp_path, bodies):
     labels, marks = bodies
     write_volume(labels, tmp_path / "a_segmentation.nii.gz")
-    moved = marks.moved(lambda p: p + 3.0)
-    tools.write_lps_json(tmp_path / "a_landmarks.json", moved)
-    (tmp_path / "a_landmarks.csv").write_text("label,X,Y,Z\nL1,0,0,0\n")
+    rows = [
+        {"label": v.verse_label, "X": x + 3, "Y": y, "Z": z}
+        for v, (x, y, z) in zip(marks, marks.positions_mm.tolist(), strict=True)
+    ]
+    (tmp_path / "a_landmarks.json").write_text(json.dumps(rows))
     prediction = read_prediction(find_predictions(tmp_path)["a"])
-    assert np.allclose(prediction.landmarks.positions_mm, moved.positions_mm)
+    assert np.allclose(prediction.landmarks.positions_mm, marks.positions_mm + np.array([3, 0, 0]))
     assert prediction.labels is not None
-    assert read_prediction(find_predictions(tmp_path)["a"], with_labels=False).labels is None
+    (tmp_path / "a_landmarks.csv").write_text("label,X,Y,Z\n20,0,0,7\n")
+    prediction = read_prediction(find_predictions(tmp_path)["a"], with_labels=False)
+    assert prediction.labels is None
+    assert prediction.landmarks[Vertebra.L1].position_mm == (0, 0, 7)
+
+
+def test_list_that_is_no_flat_export(tmp_path):
+    (tmp_path / "a.json").write_text('[{"direction": ["P", "I", "R"]}]')
+    with pytest.raises(DatasetError, match="VerSe lists end in"):
+        read_prediction(find_predictions(tmp_path)["a"])
 
 
 def test_landmark_tables_with_and_without_scores(tmp_path):

@@ -6,13 +6,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from payerseg.datasets.point_files import read_csv_points, read_lps_json, read_verse_points
+from payerseg.datasets.point_files import read_csv_points, read_verse_points
 from payerseg.domain.colors import COLORS
 from payerseg.domain.landmarks import Landmarks
+from payerseg.driver.exports import write_flat
 from payerseg.errors import ArtifactError
 from payerseg.exports.case_result import find_results
 from payerseg.exports.folders import export_flat, export_itksnap, export_slicer, export_verse
 from payerseg.exports.landmark_files import verse_centroids
+from payerseg.results.artifacts import LANDMARKS_CSV
+from payerseg.results.case_folder import CaseFolder
+from payerseg.results.landmark_rows import parse_rows
 
 
 def positions(landmarks):
@@ -63,9 +67,19 @@ def test_flat(results, cases, tmp_path):
         "sub-01_ct_landmarks.json",
     ]
     assert_same_points(read_csv_points(written[1]), results[1].landmarks, 1e-3)
-    found, partial = read_lps_json(written[2])
-    assert_same_points(found, results[1].landmarks, 1e-3)
-    assert not partial
+    rows = json.loads(written[2].read_text())
+    for row, (vertebra, mark) in zip(rows, results[1].landmarks.items(), strict=True):
+        assert row["label"] == vertebra.verse_label
+        assert [row[axis] for axis in "XYZ"] == pytest.approx(mark.position_mm, abs=1e-3)
+
+
+def test_flat_is_what_a_run_writes(results, cases, tmp_path):
+    folder = CaseFolder(results[0] / "sub-01_ct", "sub-01_ct")
+    table = folder.path(LANDMARKS_CSV)
+    write_flat(folder, parse_rows(table.read_text(), "table"), tmp_path / "run")
+    export_flat(cases, tmp_path / "export")
+    for path in sorted((tmp_path / "run").iterdir()):
+        assert path.read_bytes() == (tmp_path / "export" / path.name).read_bytes()
 
 
 def test_slicer(results, cases, tmp_path):

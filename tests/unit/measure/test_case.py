@@ -115,6 +115,13 @@ def test_landmark_off_by_a_centimetre_changes_little(upright):
             assert off[key] == pytest.approx(straight[key], abs=0.5)
 
 
+def test_landmark_outside_its_mask_is_not_used(upright):
+    ct, labels, marks = upright
+    far = marks.moved(lambda p: p + np.array([0, 26, 0]))  # in the canal
+    found = by_name(measure_case(ct, labels, far))
+    assert found["L2", "height_middle"] == pytest.approx(26, abs=1.0)
+
+
 def test_without_landmarks_and_ct(upright):
     found = by_name(measure_case(None, upright[1], Landmarks()))
     assert found["L2", "height_middle"] == pytest.approx(26, abs=1.0)
