@@ -55,7 +55,7 @@ def good_scans(tmp_path_factory, synthetic_spine, synthetic_grids) -> Path:
     folder = tmp_path_factory.mktemp("good")
     for name, grid, levels in [
         ("lumbar.nii.gz", "oblique", ("T11", "L3")),
-        ("thoracic.mha", "anisotropic", ("T8", "T12")),
+        ("thoracic.mha", "anisotropic", ("T9", "L1")),
         ("third.nrrd", "far_origin", ("T10", "L2")),
     ]:
         write_volume(
