@@ -1,5 +1,6 @@
 """Choices of a training: precedence, refusals, what is asked of a fold."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,10 @@ def test_shares() -> None:
     with pytest.raises(ConfigError, match="real=-1"):
         shares_by_group(["real=-1"])
     assert TrainingConfig(fold=2).folds == 3
+
+
+def test_every_setting_is_documented(repository: Path) -> None:
+    page = (repository / "docs" / "train-your-own.md").read_text(encoding="utf-8")
+    for item in fields(TrainingConfig):
+        assert f"| `{item.name}` |" in page
+        assert item.metadata["text"] in page

@@ -213,3 +213,11 @@ def test_shared_data_has_no_errors(shared_dir: Path) -> None:
     some = replace(dataset, cases=tuple(c for c in dataset.cases if c.labels or "pt2" in c.case_id))
     found = check_dataset(some)
     assert not [f for f in found if f.severity is Severity.ERROR]
+
+
+def test_every_check_is_documented(repository: Path) -> None:
+    page = (repository / "docs" / "train-your-own.md").read_text(encoding="utf-8")
+    missing = [
+        code for code in SLIPS if code not in page and not code.startswith(("image_", "mask_"))
+    ]
+    assert not missing

@@ -181,8 +181,8 @@ def test_no_image_library_is_needed() -> None:
 def test_kill_minus_nine_and_the_same_command_again(tiny_pack: Path, tmp_path: Path) -> None:
     """A real process, killed where it happens to be, goes on from its last checkpoint."""
     command = [sys.executable, "-m", "payerseg", "train", "fit", str(tiny_pack), "-o"]
-    command += [str(tmp_path / "out"), "--stage", "1", "--iterations", "400", "--gpu", "-1"]
-    for text in ("widths=[2,2]", "save_every=10", "validate_every=200", "report_every=5"):
+    command += [str(tmp_path / "out"), "--stage", "1", "--iterations", "120", "--gpu", "-1"]
+    for text in ("widths=[2,2]", "save_every=10", "validate_every=60", "report_every=5"):
         command += ["--set", f"training.{text}"]
     folder = tmp_path / "out" / STAGE1
     for _ in range(2):
@@ -200,7 +200,7 @@ def test_kill_minus_nine_and_the_same_command_again(tiny_pack: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
     steps = list(losses(folder))
     assert steps == sorted(set(steps))
-    assert steps[-1] == 400
+    assert steps[-1] == 120
     record = json.loads((folder / "training.json").read_text())
-    assert record["iterations"] == 400
+    assert record["iterations"] == 120
     assert ModelBundle.open(tmp_path / "out" / "bundles" / STAGE1).card.training.command
