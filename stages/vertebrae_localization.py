@@ -36,9 +36,7 @@ class VertebraeLocalization:
         self.config = setup.config
         bundle = ModelBundle.open(setup.weights, stage=VERTEBRAE_LOCALIZATION.name)
         self.sampling = bundle.card.sampling
-        tiling = Tiling(
-            self.config.tile_merge, self.config.tile_overlap, self.config.tile_size_zyx
-        )
+        tiling = Tiling(self.config.tile_merge, self.config.tile_overlap, self.config.tile_size_zyx)
         self.predictor = Predictor(bundle, self.config.precision, self.config.memory_mb, tiling)
 
     def __call__(self, case: CaseWork) -> None:

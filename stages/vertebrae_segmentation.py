@@ -47,8 +47,8 @@ class VertebraeSegmentation:
             case.write(VERTEBRAE, single_masks(merged, self.config.vertebra_masks))
         case.write(MASK_REPORT, masks_record(merged))
         warnings = mask_warnings(merged)
-        case.note("mask_warnings", warnings)
         case.note("needs_review", bool(warnings))
+        case.note("review_reasons", warnings)
 
 
 if __name__ == "__main__":

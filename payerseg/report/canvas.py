@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from payerseg.domain.colors import Rgb
 
@@ -55,24 +56,22 @@ class Canvas:
 
     def text(self, row: float, column: float, words: str, color: Rgb) -> None:
         """Write known signs with a dark rim, top left at a position, clipped to the picture."""
-        ink = np.zeros(self.pixels.shape[:2], bool)
-        for k, sign in enumerate(words):
-            dots = _GLYPHS.get(sign, _GLYPHS["?"])
-            for y, bits in enumerate(dots):
-                for x in range(5):
-                    at = (round(row) + y, round(column) + k * GLYPH_WIDTH + x)
-                    if (
-                        bits >> (4 - x) & 1
-                        and 0 <= at[0] < ink.shape[0]
-                        and 0 <= at[1] < ink.shape[1]
-                    ):
-                        ink[at] = True
-        rim = np.zeros_like(ink)
-        for dy in (-1, 0, 1):
-            for dx in (-1, 0, 1):
-                rim |= np.roll(ink, (dy, dx), axis=(0, 1))
-        self.pixels[rim] = 0
+        dots = np.concatenate([_dots(sign) for sign in words], axis=1)
+        places = np.argwhere(dots) + np.rint([row, column]).astype(int)
+        size = self.pixels.shape[:2]
+        places = places[np.all((places >= 0) & (places < size), axis=1)]
+        ink = np.zeros(size, bool)
+        ink[tuple(places.T)] = True
+        self.pixels[ndimage.binary_dilation(ink, np.ones((3, 3)))] = 0
         self.pixels[ink] = color
+
+
+def _dots(sign: str) -> np.ndarray:
+    """Return (7, 6) booleans; an unknown sign becomes a question mark."""
+    rows = _GLYPHS.get(sign, _GLYPHS["?"])
+    return np.array(
+        [[bits >> (GLYPH_WIDTH - 2 - x) & 1 for x in range(5)] + [0] for bits in rows], bool
+    )
 
 
 def beside(pictures: list[np.ndarray], gap: int = 4) -> np.ndarray:

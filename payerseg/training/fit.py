@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import os
-import queue
-import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,9 @@ import numpy as np
 
 from payerseg.errors import TrainingDiverged
 from payerseg.training.running_norm import RunningNormAdam
+
+AHEAD_PER_WORKER = 3
+"""Batches drawn before they are needed, per thread."""
 
 Array = np.ndarray
 Example = Callable[[np.random.Generator], tuple[Array, Array]]
@@ -86,51 +89,47 @@ def learning_rate_at(plan: FitPlan, step: int) -> float:
 
 
 class ExampleFeed:
-    """Draws examples in threads, in order, ahead of the optimiser."""
+    """Draws batches in threads, in order, ahead of the optimiser.
+
+    Args:
+        draw: makes one example from a generator.
+        plan: batch size, seed, threads and last step.
+        start: first step that will be asked for.
+    """
 
     def __init__(self, draw: Example, plan: FitPlan, start: int) -> None:
-        self._draw, self._plan = draw, plan
-        self._slots: list[queue.Queue] = [queue.Queue(maxsize=3) for _ in range(plan.workers)]
-        self._start = start
-        self._stop = threading.Event()
-        for worker in range(plan.workers):
-            threading.Thread(target=self._work, args=(worker,), daemon=True).start()
+        self._draw, self._plan, self._next = draw, plan, start
+        self._threads = ThreadPoolExecutor(plan.workers, thread_name_prefix="examples")
+        self._ahead: deque[Future[tuple[Array, Array]]] = deque()
+        self._fill()
 
-    def batch(self, step: int) -> tuple[Array, Array]:
-        """Return the batch of a step; steps must be asked for in order.
+    def batch(self) -> tuple[Array, Array]:
+        """Return the next step's batch, stacked.
 
         Raises:
             Exception: whatever drawing this batch raised.
         """
-        item = self._slots[(step - self._start) % self._plan.workers].get()
-        if isinstance(item, BaseException):
-            raise item
-        return item
+        coming = self._ahead.popleft()
+        self._fill()
+        return coming.result()
 
     def close(self) -> None:
-        """Let the threads end."""
-        self._stop.set()
+        """Forget what is still to be drawn and let the threads end."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _work(self, worker: int) -> None:
-        for step in range(self._start + worker, self._plan.iterations, self._plan.workers):
-            item = self._make(step)
-            while not self._stop.is_set():
-                try:
-                    self._slots[worker].put(item, timeout=0.5)
-                    break
-                except queue.Full:
-                    continue
-            if self._stop.is_set():
+    def _fill(self) -> None:
+        while len(self._ahead) < AHEAD_PER_WORKER * self._plan.workers:
+            if self._next >= self._plan.iterations:
                 return
+            self._ahead.append(self._threads.submit(self._make, self._next))
+            self._next += 1
 
-    def _make(self, step: int) -> tuple[Array, Array] | BaseException:
-        try:
-            pairs = []
-            for k in range(self._plan.batch_size):
-                rng = np.random.default_rng((self._plan.seed, step * self._plan.batch_size + k))
-                pairs.append(self._draw(rng))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller of `batch`, which raises it
-            return error
+    def _make(self, step: int) -> tuple[Array, Array]:
+        first = step * self._plan.batch_size
+        pairs = [
+            self._draw(np.random.default_rng((self._plan.seed, first + k)))
+            for k in range(self._plan.batch_size)
+        ]
         return np.stack([x for x, _ in pairs]), np.stack([y for _, y in pairs])
 
 
@@ -152,7 +151,7 @@ class Listeners:
         validate: called at validation steps with the model holding the averaged weights.
     """
 
-    report: Callable[[int, float, float], None] | None = None
+    report: Callable[[int, float, float], None] = lambda _step, _loss, _rate: None
     validate: Callable[[keras.Model, int], None] | None = None
 
 
@@ -194,13 +193,12 @@ def fit(
     try:
         for step in range(state.step, plan.iterations):
             optimizer.learning_rate.assign(learning_rate_at(plan, step))
-            x, y = feed.batch(step)
+            x, y = feed.batch()
             losses.append(_finite(float(model.train_on_batch(x, y)), step))
             state.step = step + 1
             _average(state, model, plan)
             if state.step % plan.report_every == 0:
-                if told.report:
-                    told.report(state.step, float(np.mean(losses)), learning_rate_at(plan, step))
+                told.report(state.step, float(np.mean(losses)), learning_rate_at(plan, step))
                 losses = []
             if state.step % plan.save_every == 0 or state.step == plan.iterations:
                 state.seconds += time.monotonic() - clock

@@ -50,10 +50,10 @@ def numbers(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def test_data_order_does_not_depend_on_workers_or_the_start(workers: int) -> None:
     plan = FitPlan(iterations=12, batch_size=2, workers=workers, seed=9)
     whole, late = ExampleFeed(numbers, plan, 0), ExampleFeed(numbers, plan, 7)
-    batches = [whole.batch(step)[0] for step in range(12)]
+    batches = [whole.batch()[0] for _ in range(12)]
     assert batches[0].shape == (2, 3)
     for step in range(7, 12):
-        np.testing.assert_array_equal(late.batch(step)[0], batches[step])
+        np.testing.assert_array_equal(late.batch()[0], batches[step])
     whole.close()
     late.close()
     expected = [numbers(np.random.default_rng((9, k)))[0] for k in (6, 7)]
@@ -67,7 +67,7 @@ def test_a_failing_draw_fails_the_training() -> None:
 
     feed = ExampleFeed(broken, FitPlan(iterations=3), 0)
     with pytest.raises(OSError, match="no such scan"):
-        feed.batch(0)
+        feed.batch()
     feed.close()
 
 

@@ -1,0 +1,191 @@
+"""How well vertebrae are found and named, on scans and on harder versions of them.
+
+    python benchmarks/naming.py DATA [--only whole] [--json OUT.json]
+
+DATA is a data set `payerseg train` reads; its `val` scans are measured. Each scan and each version of it
+(`scan_variants.py`) goes through the functions of stages 1 and 2 with the shipped weights, without files
+in between. Per version it prints: vertebrae, identification rate (VerSe: own truth nearest, within 20 mm),
+mean distance, centres inside the stage-1 box, scans with every vertebra right, wrong scans, and how many
+of these carry `needs_review`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from scan_variants import VARIANTS, MarkedScan
+
+from payerseg.config.installation import default_bundle
+from payerseg.config.load import load_config
+from payerseg.config.schema import RunConfig
+from payerseg.datasets.centers import with_centers
+from payerseg.datasets.discover import discover, read_case
+from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.spine_box import SpineBox
+from payerseg.domain.volume import Volume
+from payerseg.errors import SpineNotFound
+from payerseg.evaluation.landmark_scores import score_landmarks
+from payerseg.imaging.files import read_volume
+from payerseg.inference.predictor import Predictor
+from payerseg.networks.bundle import ModelBundle
+from payerseg.postprocess.decision import SpineDecision
+from payerseg.postprocess.naming import find_candidates, name_vertebrae
+from payerseg.postprocess.spine_box import find_spine_box
+from payerseg.preprocess.inputs import spine_input, vertebrae_input
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One scan's result.
+
+    Attributes:
+        name: of the scan and its version.
+        n_true, n_identified: vertebrae.
+        n_in_box: true centres inside the stage-1 box.
+        distances_mm: of the identified ones.
+        extras: names that are neither true nor unmarked.
+        all_right: nothing missed, mixed up or invented.
+        needs_review: flagged.
+        found: names given, or why there are none.
+    """
+
+    name: str
+    n_true: int
+    n_identified: int
+    n_in_box: int
+    distances_mm: tuple[float, ...]
+    extras: tuple[str, ...]
+    all_right: bool
+    needs_review: bool
+    found: str
+
+
+class Namer:
+    """Stages 1 and 2 without files."""
+
+    def __init__(self, config: RunConfig, weights: dict[str, Path]) -> None:
+        self.box_config = config.spine_localization
+        self.naming_config = config.vertebrae_localization
+        self.spine = ModelBundle.open(weights["spine_localization"], "spine_localization")
+        self.labels = ModelBundle.open(weights["vertebrae_localization"], "vertebrae_localization")
+        self.find = Predictor(self.spine, self.box_config.precision)
+        self.name = Predictor(self.labels, self.naming_config.precision)
+
+    def outcome(self, scan: MarkedScan) -> Outcome:
+        """Name one scan's vertebrae and compare."""
+        box, found, landmarks, review = None, "", Landmarks(), False
+        try:
+            heat = self.find.predict(spine_input(scan.ct, self.spine.card.sampling))
+            box = find_spine_box(heat, self.box_config.threshold, self.box_config.min_peak)
+            decision = self._decide(scan.ct, box)
+            landmarks, review = decision.landmarks, decision.needs_review
+            found = " ".join(vertebra.name for vertebra in landmarks)
+        except SpineNotFound as reason:
+            found = f"no_spine: {reason}"
+        scores = score_landmarks(
+            landmarks, scan.truth, unmarked=scan.unmarked, scan_grid=scan.ct.grid
+        )
+        inside = box.contains(scan.truth.positions_mm).sum() if box and scan.truth else 0
+        extras = [o.vertebra.name for o in scores.outcomes if o.outcome == "extra"]
+        return Outcome(
+            name=scan.name,
+            n_true=scores.n_true,
+            n_identified=scores.count("identified"),
+            n_in_box=int(inside),
+            distances_mm=tuple(np.round(scores.distances_mm, 2).tolist()),
+            extras=tuple(extras),
+            all_right=scores.all_right,
+            needs_review=review,
+            found=found,
+        )
+
+    def _decide(self, ct: Volume, box: SpineBox) -> SpineDecision:
+        sampling = self.labels.card.sampling
+        heatmaps = self.name.predict(vertebrae_input(ct, box, sampling))
+        candidates = find_candidates(heatmaps, sampling.sigma_mm, self.naming_config)
+        return name_vertebrae(candidates, ct.grid, self.naming_config)
+
+
+def marked_scans(data: Path) -> list[MarkedScan]:
+    """Return the `val` scans that have marks, from files or from masks."""
+    scans = []
+    for files in discover(data).cases:
+        if files.split == "val":
+            case = read_case(files)
+            if not case.landmarks and case.labels:
+                case = with_centers(case, read_volume(case.labels))
+            if case.landmarks:
+                ct = read_volume(case.image)
+                scans.append(MarkedScan(case.case_id, ct, case.landmarks, case.partial))
+    return scans
+
+
+def summary_line(title: str, outcomes: list[Outcome]) -> str:
+    """Return one Markdown row."""
+    n_true = sum(o.n_true for o in outcomes)
+    hits = sum(o.n_identified for o in outcomes)
+    in_box = sum(o.n_in_box for o in outcomes)
+    distances = np.concatenate([o.distances_mm for o in outcomes] or [[]])
+    wrong = [o for o in outcomes if not o.all_right]
+    mean = f"{distances.mean():.2f}" if len(distances) else "-"
+    return (
+        f"| {title} | {len(outcomes)} | {n_true} | {100 * hits / max(n_true, 1):.1f} | {mean} "
+        f"| {in_box}/{n_true} | {len(outcomes) - len(wrong)} "
+        f"| {len(wrong)} | {sum(o.needs_review for o in wrong)} "
+        f"| {sum(o.needs_review for o in outcomes if o.all_right)} |"
+    )
+
+
+HEADER = (
+    "| version | scans | vertebrae | id rate % | mean mm | in box | all right | wrong "
+    "| of these flagged | right but flagged |\n|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+@click.command(help=__doc__)
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.option("--only", multiple=True, help="Versions to measure; all when left out.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every outcome.")
+@click.option("--spine", type=click.Path(path_type=Path), help="Bundle of stage 1.")
+@click.option("--labels", type=click.Path(path_type=Path), help="Bundle of stage 2.")
+def main(
+    data: Path,
+    only: tuple[str, ...],
+    json_path: Path | None,
+    spine: Path | None,
+    labels: Path | None,
+) -> None:
+    """Measure and print."""
+    weights = {
+        "spine_localization": spine or default_bundle("spine_localization"),
+        "vertebrae_localization": labels or default_bundle("vertebrae_localization"),
+    }
+    namer = Namer(load_config(), weights)
+    scans = marked_scans(data)
+    record: dict[str, list[dict]] = {}
+    click.echo(HEADER)
+    for title, make in VARIANTS.items():
+        if only and not any(word in title for word in only):
+            continue
+        outcomes = [namer.outcome(version) for scan in scans for version in make(scan)]
+        click.echo(summary_line(title, outcomes))
+        record[title] = [asdict(outcome) for outcome in outcomes]
+        for outcome in outcomes:
+            if not outcome.all_right:
+                flag = "flagged" if outcome.needs_review else "SILENT"
+                click.echo(
+                    f"    {outcome.name}: {outcome.n_identified}/{outcome.n_true} {flag} "
+                    f"extras {' '.join(outcome.extras) or '-'}; said {outcome.found}",
+                    file=sys.stderr,
+                )
+        if json_path:
+            json_path.write_text(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()
