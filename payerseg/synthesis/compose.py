@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -138,7 +139,7 @@ def _run_length(spine: SpineShapes, wanted: list[Vertebra]) -> int:
 def person_size(spine: SpineShapes) -> float:
     """Return a person's size by the spacing of neighbours, 1 = usual."""
     ratios = []
-    for upper, lower in zip(USUAL[:-1], USUAL[1:], strict=True):
+    for upper, lower in pairwise(USUAL):
         offset = spine.offset_mm(upper, lower)
         if offset is not None:
             ratios.append(np.linalg.norm(offset) / LEVEL_SPACING_MM[upper.verse_label - 1])

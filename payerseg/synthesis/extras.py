@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
@@ -201,7 +202,7 @@ def _metal_streaks(metal: Array, grid: Grid, rng: np.random.Generator) -> Array:
             )
             strength = 28.0 * min(float(size) * grid.spacing_mm[0] ** 2, 60.0) ** 0.5
             out[k] += strength * pattern / (1 + (far / 14.0) ** 1.3)
-        for (ay, ax), (by, bx) in zip(centers[:-1], centers[1:], strict=True):
+        for (ay, ax), (by, bx) in pairwise(centers):
             across = np.array([by - ay, bx - ax])
             across /= max(float(np.hypot(*across)), 1e-3)
             off = np.abs((y[:, None] - ay) * across[1] - (x[None, :] - ax) * across[0])

@@ -59,14 +59,25 @@ def read_library(folders: Iterable[Path]) -> ShapeLibrary:
             raise DatasetError(msg)
         labels = _read(path)
         spines.append(measure_spine(folder.name, labels))
-        for name in TORSO_FILES:
-            if (folder / name).is_file():
-                torsos.append(build_torso(folder.name, _read(folder / name), labels))
+        torsos += [
+            build_torso(folder.name, _read(folder / name), labels)
+            for name in TORSO_FILES
+            if (folder / name).is_file()
+        ]
     spines = [s for s in spines if s.shapes]
     if not spines:
         msg = "no folder holds a whole vertebra; expected VerSe labels 1..25 or 28"
         raise DatasetError(msg)
     return ShapeLibrary(tuple(spines), tuple(torsos))
+
+
+def joined(libraries: Iterable[ShapeLibrary]) -> ShapeLibrary:
+    """Return one library of all people and torsos."""
+    every = tuple(libraries)
+    return ShapeLibrary(
+        tuple(spine for one in every for spine in one.spines),
+        tuple(torso for one in every for torso in one.torsos),
+    )
 
 
 def _read(path: Path) -> Volume:
@@ -88,7 +99,8 @@ def save_library(library: ShapeLibrary, path: Path) -> None:
     for i, torso in enumerate(library.torsos):
         key = f"torso/{i:03d}/{torso.source}/torso"
         axis = torso.axis
-        arrays[f"{key}/volumes"] = np.stack([torso.tissue, torso.bone.view(np.uint8), torso.hull.view(np.uint8)])
+        volumes = [torso.tissue, torso.bone.view(np.uint8), torso.hull.view(np.uint8)]
+        arrays[f"{key}/volumes"] = np.stack(volumes)
         arrays[f"{key}/frame"] = np.array([torso.grid.origin_mm, torso.grid.spacing_mm])
         arrays[f"{key}/axis"] = np.stack([axis.z_mm, axis.level, axis.x_mm, axis.y_mm])
         arrays[f"{key}/facts"] = np.array([axis.scale, float(torso.has_organs)])

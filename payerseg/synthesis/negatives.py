@@ -43,7 +43,10 @@ def synthesize_negative(
 
 def _centered(grid: Grid) -> tuple[Array, Array, Array]:
     """Return z, y, x mm from the middle, broadcastable."""
-    z, y, x = (s * (np.arange(n) - (n - 1) / 2) for n, s in zip(grid.shape, grid.spacing_mm[::-1], strict=True))
+    z, y, x = (
+        s * (np.arange(n) - (n - 1) / 2)
+        for n, s in zip(grid.shape, grid.spacing_mm[::-1], strict=True)
+    )
     return z[:, None, None], y[None, :, None], x[None, None, :]
 
 
@@ -52,6 +55,7 @@ def _noise(grid: Grid, rng: np.random.Generator) -> Array:
 
 
 def _air(grid: Grid, rng: np.random.Generator) -> Array:
+    del rng
     return np.full(grid.shape, -1000.0)
 
 

@@ -7,6 +7,7 @@ neighbours that would overlap are parted where they are drawn (bones.py).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -70,6 +71,7 @@ class PosedVertebra:
         scale: stretch along left, back, up.
         fracture: height loss, if any.
         spurs: osteophytes.
+        fused_below: whether bone takes the place of the disc below.
     """
 
     vertebra: Vertebra
@@ -79,6 +81,7 @@ class PosedVertebra:
     scale: Array = field(default_factory=lambda: np.ones(3))
     fracture: Fracture | None = None
     spurs: tuple[Spur, ...] = ()
+    fused_below: bool = False
 
     @property
     def half_size_mm(self) -> Array:
@@ -161,7 +164,7 @@ def chain(
     first = picks[0]
     axes = first.shape.body.axes if frames is None else frames[0]
     posed = [_posed(first, np.zeros(3), axes)]
-    for index, (upper, lower) in enumerate(zip(picks[:-1], picks[1:], strict=True)):
+    for index, (upper, lower) in enumerate(pairwise(picks)):
         above = posed[-1]
         offset, relative = _joint(upper, lower)
         bend = rotation(turns.vectors_rad[index % len(turns.vectors_rad)])
@@ -176,7 +179,9 @@ def chain(
 
 def _posed(pick: Pick, center_mm: Array, axes: Array) -> PosedVertebra:
     scale = np.full(3, pick.scale)
-    return PosedVertebra(pick.vertebra, pick.shape, center_mm, axes, scale, pick.fracture)
+    return PosedVertebra(
+        pick.vertebra, pick.shape, center_mm, axes, scale, pick.fracture, (), pick.fused_below
+    )
 
 
 def _towards(axes: Array, wanted: Array) -> Array:

@@ -26,7 +26,9 @@ from payerseg.synthesis.tissues import (
 
 Array = np.ndarray
 CARTILAGE_GAP_MM = 0.6
-_CORE_BY_LABEL = np.interp(np.arange(256), [0, 1, 7, 12, 20, 25, 28, 29], [1.2, 1.6, 1.45, 1.2, 1, 0.95, 1, 1])
+_CORE_BY_LABEL = np.interp(
+    np.arange(256), [0, 1, 7, 12, 20, 25, 28, 29], [1.2, 1.6, 1.45, 1.2, 1.0, 0.95, 1.0, 1.0]
+)
 """Spongy bone is denser the higher it lies (label 28 is T13)."""
 
 

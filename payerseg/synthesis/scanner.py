@@ -11,6 +11,8 @@ from payerseg.domain.grid import Grid
 from payerseg.synthesis.noise import smooth_field
 
 Array = np.ndarray
+SLICES_MM = (0.7, 1.0, 1.25, 2.0, 2.5, 3.0, 5.0)
+SLICE_SHARES = (0.2, 0.22, 0.18, 0.12, 0.1, 0.12, 0.06)
 HU_RANGE = (-1024.0, 3071.0)
 
 
@@ -43,9 +45,9 @@ class Scanner:
             sharpen=float(rng.uniform(0.3, 1.4)) if sharp else 0.0,
             noise_hu=float(rng.gamma(2.0, 14.0) + 5 if sharp else rng.gamma(2.2, 5.0) + 3),
             noise_grain_mm=float(rng.uniform(0.5, 0.9) if sharp else rng.uniform(0.8, 1.6)),
-            slice_mm=float(rng.choice([0.7, 1.0, 1.25, 2.0, 2.5, 3.0, 5.0], p=[.2, .22, .18, .12, .1, .12, .06])),
+            slice_mm=float(rng.choice(SLICES_MM, p=SLICE_SHARES)),
             streaks_hu=float(rng.gamma(1.5, 5.0)) if rng.random() < 0.25 else 0.0,
-        )  # fmt: skip
+        )
 
 
 def scan(hu: Array, grid: Grid, scanner: Scanner, rng: np.random.Generator) -> Array:

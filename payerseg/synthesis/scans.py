@@ -72,8 +72,8 @@ class Extent:
         end = ranks[-1] if self.last is None else self.last.rank
         inside = [p for p in posed if top <= p.vertebra.rank <= end] or posed
         centers_mm = np.array([p.center_mm for p in inside])
-        low = centers_mm.min(axis=0) - (self.side_mm, self.front_mm, self.below_mm)
-        high = centers_mm.max(axis=0) + (self.side_mm, self.back_mm, self.above_mm)
+        low = centers_mm.min(axis=0) - np.array([self.side_mm, self.front_mm, self.below_mm])
+        high = centers_mm.max(axis=0) + np.array([self.side_mm, self.back_mm, self.above_mm])
         shape = np.maximum(np.round((high - low) / self.spacing_mm), 8).astype(int)
         return Grid(tuple(shape[::-1].tolist()), self.spacing_mm, tuple(low))
 
@@ -111,7 +111,7 @@ class Look:
 
     patient: Patient
     scanner: Scanner
-    extras: Extras = Extras()
+    extras: Extras = field(default_factory=Extras)
     ripple_mm: float = 1.2
 
     @classmethod
@@ -149,7 +149,9 @@ def scan_of(
     image = rounded(add_after_scan(image, grid, metal, look.extras, rng))
     inside = Landmarks(m for m in marks.values() if grid.contains(np.array([m.position_mm]))[0])
     notes = {p.vertebra.name: f"{p.shape.source}:{p.shape.vertebra.name}" for p in posed}
-    return SyntheticScan(Volume(image, grid), Volume(bones.labels, grid), inside, _cut(bones.labels, posed), notes)
+    return SyntheticScan(
+        Volume(image, grid), Volume(bones.labels, grid), inside, _cut(bones.labels, posed), notes
+    )
 
 
 def draw_spurs(patient: Patient, rng: np.random.Generator) -> tuple[Spur, ...]:

@@ -56,8 +56,7 @@ class VertebraShape:
             first = near.argmax(axis=axis)[lines]
             last = near.shape[axis] - 1 - np.flip(near, axis).argmax(axis=axis)[lines]
             across = np.argwhere(lines)
-            for end in (first, last):
-                spans.append(np.insert(across, axis, end, axis=1)[::5])
+            spans += [np.insert(across, axis, end, axis=1)[::5] for end in (first, last)]
         world = self.grid.map_indices_to_world(np.concatenate(spans))
         return (world - self.body.center_mm) @ self.body.axes.T
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from payerseg.synthesis.noise import smooth_field
 from payerseg.synthesis.outline import NECK, TRUNK, draw_tubes, jittered, outline_depth
 from payerseg.synthesis.poses import PosedVertebra, disc_mm
 from payerseg.synthesis.shapes import DEPTH_STEP_MM
-from payerseg.synthesis.skeleton import draw_ribs, draw_skeleton
+from payerseg.synthesis.skeleton import capsules, draw_ribs, draw_skeleton
 from payerseg.synthesis.spine_axis import SpineAxis
 from payerseg.synthesis.tissues import Patient, Tissue
 from payerseg.synthesis.torso import LAST_RIB_IDS, TorsoAtlas, TorsoView
@@ -24,8 +25,8 @@ WALL_MM = 13.0
 NECK_BELOW_LEVEL = 6.8
 CANAL_HALF_MM = np.array([
     # level, half width, half depth of the thecal sac with its fat
-    (-1.0, 15.0, 14.0), (0.0, 14.0, 12.0), (1.0, 11.5, 9.0), (5.0, 11.5, 7.5), (8.0, 9.0, 7.5), (14.0, 8.0, 7.8),
-    (18.0, 9.5, 8.5), (21.0, 10.5, 8.5), (23.0, 11.5, 8.5), (25.0, 10.0, 6.0),
+    (-1.0, 15.0, 14.0), (0.0, 14.0, 12.0), (1.0, 11.5, 9.0), (5.0, 11.5, 7.5), (8.0, 9.0, 7.5),
+    (14.0, 8.0, 7.8), (18.0, 9.5, 8.5), (21.0, 10.5, 8.5), (23.0, 11.5, 8.5), (25.0, 10.0, 6.0),
 ])  # fmt: skip
 
 
@@ -95,8 +96,10 @@ def surround(
         if one.vertebra is Vertebra.T13:
             draw_ribs(bone, grid, one, context.short_ribs)
     _add_canal(tissue, grid, axis, posed)
-    for upper, lower in zip(posed[:-1], posed[1:], strict=True):
+    for upper, lower in pairwise(posed):
         _add_disc(tissue, grid, upper, lower)
+        if upper.fused_below:
+            _add_bar(bone, grid, upper, lower)
     end = posed[-1]
     if end.vertebra.name[0] == "L":
         below = end.center_mm - (2 * end.half_size_mm[2] + 9 * float(end.scale.mean())) * end.axes[2]
@@ -151,6 +154,15 @@ class _Views:
 def _reaches(torso: TorsoAtlas, level: float) -> bool:
     low, high = torso.level_span
     return low <= level <= high
+
+
+def _add_bar(bone: Array, grid: Grid, upper: PosedVertebra, lower: PosedVertebra) -> None:
+    """Fill a disc with bone, as between fused vertebrae."""
+    half = upper.half_size_mm
+    middle = (upper.center_mm + lower.center_mm) / 2
+    for back in (-0.5, 0.0, 0.5):
+        ends = np.array([(-0.7 * half[0], back * half[1], 0), (0.7 * half[0], back * half[1], 0)])
+        capsules(bone, grid, middle + ends @ upper.axes, np.full(2, 0.3 * half[1]))
 
 
 def _soft_slice(
@@ -224,7 +236,10 @@ def _extended(at: Array, z: Array, values: Array) -> Array:
     """Interpolate along rising z; beyond the ends go on with the end's slope for 15 mm at most."""
     if len(z) < 2:
         return np.full(len(at), values[0])
-    slope = [(values[1] - values[0]) / max(z[1] - z[0], 5.0), (values[-1] - values[-2]) / max(z[-1] - z[-2], 5.0)]
+    slope = [
+        (values[1] - values[0]) / max(z[1] - z[0], 5.0),
+        (values[-1] - values[-2]) / max(z[-1] - z[-2], 5.0),
+    ]
     out = np.interp(at, z, values)
     out = out - slope[0] * np.clip(z[0] - at, 0, 15)
     return out + slope[1] * np.clip(at - z[-1], 0, 15)

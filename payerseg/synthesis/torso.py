@@ -138,7 +138,7 @@ class TorsoView:
 
     def nearest(self, array: Array, k: int, outside: int) -> Array:
         """Return slice `k` of the target, nearest sampling."""
-        z = int(round(self.plane_z[k]))
+        z = round(float(self.plane_z[k]))
         y, x = np.rint(self.rows_y[k]).astype(int), np.rint(self.columns_x[k]).astype(int)
         return _pick(array, z, y, x, outside)
 

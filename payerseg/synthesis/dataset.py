@@ -1,0 +1,75 @@
+"""Write synthetic scans as a data set that training reads: images/, segmentations/, landmarks/."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from payerseg.domain.volume import Volume
+from payerseg.errors import DatasetError
+from payerseg.imaging.files import write_volume
+from payerseg.synthesis.scans import SyntheticScan
+
+FACTS_FILE = "cases.json"
+IMAGES, MASKS, POINTS = "images", "segmentations", "landmarks"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFolder:
+    """A data set being written; each scan is complete before the next begins.
+
+    Attributes:
+        root: holds `images/ID.nii.gz`, `segmentations/ID_seg.nii.gz`, `landmarks/ID.csv` (label, X, Y, Z;
+            LPS mm) and `cases.json` (what each scan was made from).
+    """
+
+    root: Path
+
+    def holds(self, case_id: str) -> bool:
+        """Tell whether a scan was written before."""
+        return case_id in self._facts()
+
+    def add(self, case_id: str, scan: SyntheticScan, note: str) -> None:
+        """Write one scan; its facts last, so that a scan in `cases.json` is whole."""
+        self._write(IMAGES, f"{case_id}.nii.gz", scan.ct)
+        self._write(MASKS, f"{case_id}_seg.nii.gz", scan.labels)
+        path = self._path(POINTS, f"{case_id}.csv")
+        with path.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["label", "X", "Y", "Z"])
+            for vertebra, mark in scan.landmarks.items():
+                rows.writerow([vertebra.verse_label, *(f"{v:.3f}" for v in mark.position_mm)])
+        sources = sorted({name.split(":")[0] for name in scan.notes.values()})
+        unmarked = [name for name in scan.cut if name not in {v.name for v in scan.landmarks}]
+        self._note(case_id, {"partial": unmarked, "source": ", ".join(sources), "note": note})
+
+    def add_negative(self, case_id: str, ct: Volume, note: str) -> None:
+        """Write a volume without a spine: an image, an empty table, no mask."""
+        self._write(IMAGES, f"{case_id}.nii.gz", ct)
+        self._path(POINTS, f"{case_id}.csv").write_text("label,X,Y,Z\n", encoding="utf-8")
+        self._note(case_id, {"partial": [], "source": "numbers", "note": note})
+
+    def _write(self, folder: str, name: str, volume: Volume) -> None:
+        write_volume(volume, self._path(folder, name))
+
+    def _path(self, folder: str, name: str) -> Path:
+        (self.root / folder).mkdir(parents=True, exist_ok=True)
+        return self.root / folder / name
+
+    def _facts(self) -> dict[str, dict]:
+        path = self.root / FACTS_FILE
+        if not path.is_file():
+            return {}
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(facts, dict):
+            msg = f"{path} is no table of cases; expected one that this command wrote"
+            raise DatasetError(msg)
+        return facts
+
+    def _note(self, case_id: str, facts: dict) -> None:
+        every = self._facts() | {case_id: facts}
+        temporary = self.root / f".{FACTS_FILE}.part"
+        temporary.write_text(json.dumps(every, indent=1, sort_keys=True), encoding="utf-8")
+        temporary.replace(self.root / FACTS_FILE)
