@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import Field
 from pathlib import Path
+from typing import Any
 
 import click
 
 from payerseg.config.load import load_config, preset_names, to_toml
 from payerseg.config.option import default_of, describe_type, walk_options
 from payerseg.config.schema import RunConfig
+from payerseg.config.training import TrainingConfig
 
 
 @click.group()
@@ -55,10 +59,11 @@ def config_page() -> str:
             "The resolved configuration of a run is kept in its run folder as `config.toml`; "
             "`payerseg config show` prints it."
         ),
+        "The section `[training]` belongs to `payerseg train`, all others to runs.",
         "What training fixed (spacing, window, network) is not chosen here: it travels with the weights.",
     ]
     section = ""
-    for key, item, hint in walk_options(RunConfig, ""):
+    for key, item, hint in every_option():
         table, _, name = key.rpartition(".")
         if table != section:
             section = table
@@ -75,14 +80,19 @@ def config_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def every_option() -> Iterator[tuple[str, Field[Any], Any]]:
+    """Yield (dotted key, field, type hint) of everything that can be set, `payerseg train` included."""
+    yield from walk_options(RunConfig, "")
+    yield from walk_options(TrainingConfig, "training.")
+
+
 def _spelled(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def _values(item: object, hint: object) -> str:
-    metadata = item.metadata  # type: ignore[attr-defined]
-    low, high = metadata["at_least"], metadata["at_most"]
+def _values(item: Field[Any], hint: Any) -> str:
+    low, high = item.metadata["at_least"], item.metadata["at_most"]
     bounds = [f"≥ {low}" if low is not None else "", f"≤ {high}" if high is not None else ""]
     return ", ".join([describe_type(hint).replace("'", "`"), *filter(None, bounds)])

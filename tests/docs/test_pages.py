@@ -8,10 +8,8 @@ import click
 import pytest
 
 from payerseg.cli.app import COMMANDS, load_command, payerseg
-from payerseg.cli.config import config_page
+from payerseg.cli.config import config_page, every_option
 from payerseg.config.load import preset_names
-from payerseg.config.option import walk_options
-from payerseg.config.schema import RunConfig
 
 PRESENT = [n for n, (place, _) in COMMANDS.items() if find_spec(place.partition(":")[0])]
 
@@ -60,7 +58,7 @@ def test_config_page_is_up_to_date(repository):
 
 def test_config_page_holds_every_key():
     page = config_page()
-    for key, item, _ in walk_options(RunConfig, ""):
+    for key, item, _ in every_option():
         section, _, name = key.rpartition(".")
         part = page.split(f"## [{section}]", 1)[1].split("\n## ", 1)[0]
         assert f"| `{name}` |" in part
