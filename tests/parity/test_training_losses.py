@@ -1,7 +1,9 @@
 """P14: the reference's losses from its recorded inputs."""
 
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -11,8 +13,8 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "data" / "heatmap_target_and_los
 CASES = ("0", "1", "2", "4")
 
 
-def channels_last(array: np.ndarray) -> np.ndarray:
-    return np.moveaxis(array.astype(np.float32), 1, -1)
+def channels_last(array: np.ndarray) -> Any:
+    return keras.ops.convert_to_tensor(np.moveaxis(array.astype(np.float32), 1, -1))
 
 
 @pytest.fixture(params=CASES)
@@ -23,7 +25,7 @@ def case(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
 
 
 def check(ours: object, expected: np.ndarray) -> None:
-    assert float(ours) == pytest.approx(float(expected), rel=1e-5)
+    assert float(keras.ops.convert_to_numpy(ours)) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_heatmap_l2(case: dict[str, np.ndarray]) -> None:
@@ -33,10 +35,12 @@ def test_heatmap_l2(case: dict[str, np.ndarray]) -> None:
 
 
 def test_learnable_sigma(case: dict[str, np.ndarray]) -> None:
-    marks, sigmas = case["landmarks_valid_zyx"], case["sigmas"]
+    marks = keras.ops.convert_to_tensor(case["landmarks_valid_zyx"])
+    sigmas = keras.ops.convert_to_tensor(case["sigmas"])
     shape = case["norm1000"].shape[2:]
     drawn = losses.gaussian_heatmaps(marks, sigmas, shape, 1000.0)
-    np.testing.assert_allclose(np.asarray(drawn), channels_last(case["norm1000"]), atol=1e-5)
+    expected = np.moveaxis(case["norm1000"], 1, -1)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(drawn), expected, atol=1e-5)
     check(losses.sigma_penalty(marks[..., 0], sigmas), case["loss_sigma_x100"])
 
 
