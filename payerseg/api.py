@@ -31,7 +31,7 @@ from payerseg.domain.volume import Volume
 from payerseg.errors import InputError
 from payerseg.imaging.files import write_volume
 from payerseg.imaging.itk_files import ItkImage, volume_from_itk, volume_to_itk
-from payerseg.results.artifacts import LANDMARKS_CSV, LANDMARKS_JSON, SCAN, SEGMENTATION, Artifact
+from payerseg.results.artifacts import LANDMARKS_CSV, SCAN, SEGMENTATION, Artifact
 from payerseg.results.case_folder import CaseFolder
 from payerseg.results.formats import read_artifact
 from payerseg.stagekit.case_run import StageSetup
@@ -118,13 +118,17 @@ class Pipeline:
 
     def _segment(self, image: Path, work: Path) -> Segmentation:
         folder = CaseFolder(work / _CASE_ID, _CASE_ID)
-        needs_review = False
+        needs_review, reasons = False, list[str]()
         for spec in _STAGES:
             done = self._stage(spec)(_CASE_ID, folder.root, image)
             if done.status == "no_spine":
                 return _without_spine(folder, done.message)
             needs_review = needs_review or bool(done.notes.get("needs_review"))
-        return _read_result(folder, needs_review=needs_review)
+            reasons += map(str, done.notes.get("review_reasons", ()))
+        landmarks = _read(folder, LANDMARKS_CSV)
+        labels = _read(folder, SCAN).restore(_read(folder, SEGMENTATION)).volume
+        status: SegmentationStatus = "ok_needs_review" if needs_review else "ok"
+        return Segmentation(status, tuple(reasons), landmarks, labels)
 
     def _stage(self, spec: StageSpec) -> InProcessStage:
         """Return a stage, loaded on its first use."""
@@ -168,14 +172,6 @@ def _as_volume(scan: Volume | ItkImage | ArrayWithSpacing) -> Volume:
         raise InputError(msg)
     array, spacing_xyz_mm = np.asarray(scan[0]), tuple(float(v) for v in scan[1])
     return Volume(array, Grid(array.shape, spacing_xyz_mm))
-
-
-def _read_result(folder: CaseFolder, *, needs_review: bool) -> Segmentation:
-    details: Mapping[str, Any] = _read(folder, LANDMARKS_JSON)
-    reasons = tuple(str(reason) for reason in details.get("reasons", ()))
-    status: SegmentationStatus = "ok_needs_review" if needs_review else "ok"
-    labels = _read(folder, SCAN).restore(_read(folder, SEGMENTATION)).volume
-    return Segmentation(status, reasons, _read(folder, LANDMARKS_CSV), labels)
 
 
 def _without_spine(folder: CaseFolder, message: str) -> Segmentation:

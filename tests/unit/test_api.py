@@ -28,6 +28,7 @@ def result(pipeline, scan):
 
 def test_a_result_lies_on_the_grid_of_the_scan(result, scan):
     assert result.status in ("ok", "ok_needs_review")
+    assert bool(result.reasons) == result.needs_review
     assert result.labels.grid == scan.ct.grid
     assert result.labels.array.dtype == np.uint8
     assert len(result.landmarks) >= 3
