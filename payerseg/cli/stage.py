@@ -26,7 +26,9 @@ from payerseg.driver.settings import RunSettings
     "output", metavar="OUT", type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.option("--only-case", multiple=True, metavar="ID", help="Only this case; repeatable.")
-@click.option("--then-later", is_flag=True, help="Go on with the later stages; only what is stale runs.")
+@click.option(
+    "--then-later", is_flag=True, help="Go on with the later stages; only what is stale runs."
+)
 @click.option("--if-stale", is_flag=True, help="Leave alone what is fresh.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and why; run nothing.")
 @click.option("--device", type=DeviceType(), help="Where networks run. [default: as last time]")
