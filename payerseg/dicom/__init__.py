@@ -1,0 +1,1 @@
+"""DICOM in: find series in folders and zips, check them, choose the CT volume, read it. Needs pydicom."""
