@@ -115,6 +115,9 @@ FINDINGS: Artifact[Any] = Artifact("findings", "step4_quality_report/findings.js
 REPORT: Artifact[Any] = Artifact(
     "report", "step4_quality_report/report.html", "text", optional=True
 )
+THUMBNAIL: Artifact[Any] = Artifact(
+    "thumbnail", "step4_quality_report/{case_id}_spine.png", "png", optional=True
+)
 MEASUREMENTS: Artifact[Any] = Artifact(
     "measurements", "step4_quality_report/measurements.csv", "text", optional=True
 )

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from payerseg.errors import ArtifactError
 from payerseg.results.artifacts import Artifact
 from payerseg.results.case_folder import PARTIAL_FOLDER, CaseFolder
+from payerseg.results.manifest import StageManifest
 from payerseg.results.stage_folder import remove
 from payerseg.stagekit.catalog import StageSpec
 from payerseg.stagekit.protocol import CaseRequest, EventName
@@ -92,6 +93,21 @@ class CaseWork:
 
         with self.path_for(artifact) as path:
             write_artifact(artifact, value, path, self.folder)
+
+    def earlier_manifests(self) -> tuple[StageManifest, ...]:
+        """Return the manifests of the stages whose artifacts this one reads, in pipeline order.
+
+        For showing only (times, versions, weights): they are not inputs, so nothing that a later
+        stage builds on may depend on them. A manifest that is missing or damaged is left out.
+        """
+        found = []
+        for step in sorted({artifact.step for artifact in self._spec.reads}):
+            try:
+                manifest = StageManifest.read(self.folder.manifest_path(step))
+            except ArtifactError:
+                continue
+            found += [manifest] if manifest is not None else []
+        return tuple(found)
 
     @contextmanager
     def path_for(self, artifact: Artifact) -> Iterator[Path]:

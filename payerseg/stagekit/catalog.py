@@ -111,7 +111,7 @@ QUALITY_REPORT = StageSpec(
         a.SEGMENTATION,
         a.MASK_REPORT,
     ),
-    writes=(a.FINDINGS, a.REPORT, a.MEASUREMENTS),
+    writes=(a.FINDINGS, a.REPORT, a.THUMBNAIL, a.MEASUREMENTS),
     config=f"{_SCHEMA}QualityReportConfig",
 )
 

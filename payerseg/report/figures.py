@@ -1,0 +1,159 @@
+"""The straightened spine: curved planar reformations with mask outlines, and a small picture of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from payerseg.domain.colors import LABELS_HEAD_TO_FOOT, color_of
+from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.volume import Volume
+from payerseg.report.canvas import GLYPH_HEIGHT, Canvas, beside
+from payerseg.report.spine_curve import SpineCurve, spine_curve
+
+PIXEL_MM = 0.8
+BEYOND_MM = 40.0
+SAGITTAL_MM = (-55.0, 85.0)
+"""From the curve to the front and to the back: body, canal and spinous processes."""
+CORONAL_MM = (-65.0, 65.0)
+"""To the patient's right and left: bodies, transverse processes, heads of the ribs."""
+SLAB_MM = (-2.0, -1.0, 0.0, 1.0, 2.0)
+"""Depths that are averaged: less noise, and thin slices look like thick ones."""
+OUTSIDE_HU = -1024.0
+WINDOW_HU = (-250.0, 900.0)
+OVERLAY_FACTOR = 2
+"""Outlines are drawn on pixels this many times finer."""
+FILL_ALPHA, LINE_ALPHA = 50, 255
+THUMBNAIL_ROWS = 340
+
+
+@dataclass(frozen=True, slots=True)
+class CurvedView:
+    """One straightened view.
+
+    Attributes:
+        name: "sagittal" (front on the left) or "coronal" (patient's right on the left).
+        grey: (rows, columns) uint8, head on top.
+        overlay: (rows * factor, columns * factor, 4) uint8 outlines and fill, transparent elsewhere.
+        marks: vertebra name → (row, column) of its centre.
+        middle: column of the curve.
+        axes: (rows, 3) LPS unit vector along the columns.
+        curve: the places of the rows.
+    """
+
+    name: str
+    grey: np.ndarray
+    overlay: np.ndarray
+    marks: dict[str, tuple[float, float]]
+    middle: float
+    axes: np.ndarray
+    curve: SpineCurve
+
+
+def curved_views(ct: Volume, labels: Volume, landmarks: Landmarks) -> tuple[CurvedView, CurvedView]:
+    """Draw the sagittal and the coronal view along the spine.
+
+    Args:
+        ct: (z, y, x) HU.
+        labels: (z, y, x) VerSe labels.
+        landmarks: at least one.
+    """
+    curve = spine_curve(landmarks, PIXEL_MM, BEYOND_MM)
+    places = {v.name: curve.place_of(mark.position_mm) for v, mark in landmarks.items()}
+    views = []
+    for name, (low, high), across, depth, coordinate in (
+        ("sagittal", SAGITTAL_MM, curve.backs, curve.lefts, 2),
+        ("coronal", CORONAL_MM, curve.lefts, curve.backs, 1),
+    ):
+        offsets = np.arange(low, high + PIXEL_MM / 2, PIXEL_MM)
+        slabs = [
+            _sample(ct, _sheet(curve.points_mm + d * depth, across, offsets), 1) for d in SLAB_MM
+        ]
+        middle = -low / PIXEL_MM
+        marks = {n: (p[0], middle + p[coordinate] / PIXEL_MM) for n, p in places.items()}
+        fine = _fine_labels(labels, curve, across, offsets)
+        grey = _windowed(np.mean(slabs, axis=0))
+        views.append(CurvedView(name, grey, _outlined(fine), marks, middle, across, curve))
+    return views[0], views[1]
+
+
+def thumbnail(views: tuple[CurvedView, ...]) -> np.ndarray:
+    """Return both views side by side with outlines and names, (rows, columns, 3) uint8."""
+    pictures = []
+    for view in views:
+        rows = view.grey.shape[0]
+        size = (
+            max(1, round(min(1.0, THUMBNAIL_ROWS / rows) * n)) for n in view.grey.shape
+        )
+        take = np.ix_(*(np.linspace(0, n - 1, m).round().astype(int) for n, m in zip(view.grey.shape, size, strict=True)))
+        canvas = Canvas(_smoothed(view.grey, take))
+        overlay = view.overlay[::OVERLAY_FACTOR, ::OVERLAY_FACTOR][take]
+        share = overlay[..., 3:] / 255 * 0.8
+        canvas.pixels[:] = canvas.pixels * (1 - share) + overlay[..., :3] * share
+        scale = canvas.pixels.shape[0] / rows
+        if view.name == "sagittal":
+            for name, (row, column) in view.marks.items():
+                at = (row * scale - GLYPH_HEIGHT / 2, column * scale - 34)
+                canvas.text(*at, name, (255, 255, 255))
+        pictures.append(canvas.pixels)
+    return beside(pictures)
+
+
+def _smoothed(grey: np.ndarray, take: tuple[np.ndarray, ...]) -> np.ndarray:
+    step = grey.shape[0] / take[0].size
+    return ndimage.gaussian_filter(grey.astype(np.float32), 0.35 * step)[take]
+
+
+def _sheet(points_mm: np.ndarray, across: np.ndarray, offsets_mm: np.ndarray) -> np.ndarray:
+    """(rows, columns, 3) LPS places of a view's pixels."""
+    return points_mm[:, None] + offsets_mm[None, :, None] * across[:, None]
+
+
+def _sample(volume: Volume, sheet_mm: np.ndarray, order: int) -> np.ndarray:
+    """Values of a (z, y, x) volume at (rows, columns, 3) LPS places; outside is air or no label."""
+    zyx = volume.grid.map_world_to_indices(sheet_mm.reshape(-1, 3))
+    outside = OUTSIDE_HU if order else 0
+    kind = np.float32 if order else volume.array.dtype
+    values = ndimage.map_coordinates(
+        volume.array, zyx.T, kind, order=order, mode="constant", cval=outside
+    )
+    return values.reshape(sheet_mm.shape[:2])
+
+
+def _fine_labels(
+    labels: Volume, curve: SpineCurve, across: np.ndarray, offsets_mm: np.ndarray
+) -> np.ndarray:
+    """(rows * factor, columns * factor) labels on the finer pixels of the overlay."""
+    size = np.array([len(curve.points_mm), len(offsets_mm)])
+    rows, columns = (
+        (np.arange(n * OVERLAY_FACTOR) + 0.5) / OVERLAY_FACTOR - 0.5 for n in size
+    )
+    index = np.arange(size[0])
+    points, axes = (
+        np.stack([np.interp(rows, index, values[:, k]) for k in range(3)], axis=1)
+        for values in (curve.points_mm, across)
+    )
+    fine_offsets = offsets_mm[0] + columns * PIXEL_MM
+    return _sample(labels, _sheet(points, axes, fine_offsets), 0)
+
+
+def _outlined(labels: np.ndarray) -> np.ndarray:
+    """Return RGBA: a line inside every label's border, a faint fill within."""
+    palette = np.zeros((256, 3), np.uint8)
+    for label in LABELS_HEAD_TO_FOOT:
+        palette[label] = color_of(label)
+    border = np.zeros(labels.shape, bool)
+    for axis in (0, 1):
+        for step in (-1, 1):
+            border |= np.roll(labels, step, axis) != labels
+    overlay = np.zeros((*labels.shape, 4), np.uint8)
+    overlay[..., :3] = palette[labels.astype(np.uint8)]
+    overlay[..., 3] = np.where(border, LINE_ALPHA, FILL_ALPHA) * (labels > 0)
+    return overlay
+
+
+def _windowed(hu: np.ndarray) -> np.ndarray:
+    low, high = WINDOW_HU
+    return np.clip((hu - low) / (high - low) * 255, 0, 255).astype(np.uint8)
