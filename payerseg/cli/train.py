@@ -30,6 +30,7 @@ CSV_SPACES = ["lps_mm", "ras_mm", "voxel"]
 VERSE_FRAMES = ["auto", "subject", "iso_pir", "iso_asl"]
 PACK_FOLDER = "pack"
 LINE_EVERY_S = 10.0
+FEW = 5
 EXIT_FOUND_ERRORS = 3
 COUNT = click.IntRange(min=1)
 SYMBOLS = {"error": "✗", "warning": "!", "note": "·"}
@@ -263,8 +264,12 @@ def _prepare(data: Path, pack: Path, options: Mapping[str, Any], val_inputs: str
         val_inputs=val_inputs,
     )
     report = pack_dataset(discover(data, options["layout"]), plan, _counted("packing"))
+    by_reason: dict[str, list[str]] = {}
     for case_id, reason in report.skipped:
-        click.echo(f"left out: {case_id}: {reason}", err=True)
+        by_reason.setdefault(reason, []).append(case_id)
+    for reason, names in by_reason.items():
+        more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+        click.echo(f"left out: {', '.join(names[:FEW])}{more}: {reason}", err=True)
     per_network = {n: sum(item.network == n for item in report.items) for n in plan.networks}
     text = ", ".join(f"{count} for {name}" for name, count in per_network.items())
     click.echo(f"packed {text} into {pack}", err=True)

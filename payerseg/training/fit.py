@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from payerseg.errors import TrainingDiverged
+from payerseg.inference.device import training_needs_xla
 from payerseg.training.running_norm import RunningNormAdam
 
 AHEAD_PER_WORKER = 3
@@ -182,7 +183,7 @@ def fit(
     told = listeners or Listeners()
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = build_optimizer(plan)
-    model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+    model.compile(optimizer=optimizer, loss=loss, jit_compile=training_needs_xla())
     optimizer.build(model.trainable_variables)
     state = load_checkpoint(model, folder) or TrainingState(
         0, [w.copy() for w in model.get_weights()]
