@@ -52,6 +52,11 @@ class Ripple:
             out.append((waves[0] + waves[1]).astype(np.float32))
         return tuple(out)
 
+    @property
+    def most_mm(self) -> float:
+        """The largest shift along any axis."""
+        return float(np.abs(self.amplitude_mm).sum(axis=1).max())
+
     def moved(self, points_mm: Array) -> Array:
         """Return where (n, 3) source points appear: the inverse, by fixed-point iteration."""
         seen = np.array(points_mm, float)
@@ -91,7 +96,7 @@ class Bones:
 
     def add(self, posed: PosedVertebra, ripple: Ripple | None = None) -> None:
         """Draw one vertebra; where it meets another one, both give way to leave a gap."""
-        box = _box(posed, self.grid)
+        box = _box(posed, self.grid, 1.0 if ripple is None else 1.0 + ripple.most_mm)
         if box is None:
             return
         local = _local_mm(posed, self.grid, box, ripple)
@@ -118,11 +123,11 @@ class Bones:
         self.endplate[box][near] = np.exp(-(((np.abs(up) - half[2]) / 2.0) ** 2)) * (1 - rear)
 
 
-def _box(posed: PosedVertebra, grid: Grid) -> tuple[slice, ...] | None:
+def _box(posed: PosedVertebra, grid: Grid, room_mm: float) -> tuple[slice, ...] | None:
     """Return the part of the grid that a vertebra can touch."""
     world = posed.center_mm + (posed.shape.hull_points_mm() * posed.scale) @ posed.axes
     index = grid.map_world_to_indices(world)
-    room = np.ceil(2.0 / np.asarray(grid.spacing_mm[::-1])).astype(int)  # for the ripple
+    room = np.ceil(room_mm / np.asarray(grid.spacing_mm[::-1])).astype(int)
     start = np.maximum(np.floor(index.min(axis=0)).astype(int) - room, 0)
     stop = np.minimum(np.ceil(index.max(axis=0)).astype(int) + room + 1, grid.shape)
     if np.any(start >= stop):

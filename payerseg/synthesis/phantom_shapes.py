@@ -92,7 +92,8 @@ def _arch(vertebra: Vertebra, at: tuple[Array, Array, Array], sizes: list[float]
     level = 0.35 * height if vertebra.name[0] != "C" else 0.0
     parts = [
         ((min(side, width - 2), depth - 4, level), (side, depth + canal_d, level), thin + 1.0),
-        ((side, depth + canal_d, level), (0, rear + 2, -0.5 * height), thin),
+        ((side, depth + canal_d, level), (0.74 * side, rear - 0.2 * canal_d, 0), thin),
+        ((0.74 * side, rear - 0.2 * canal_d, 0), (0, rear + 2.5, -0.5 * height), thin),
         ((side, depth + canal_d + 2, level), (side + 1, depth + canal_d + 5, height + 4), thin + 0.6),
         ((side, depth + canal_d + 2, level), (side - 1, depth + canal_d + 8, -height - 5), thin + 0.4),
         ((0, rear, -0.4 * height), (0, rear + behind, -0.4 * height - drop), thin),

@@ -160,14 +160,14 @@ def _largest(mask: Array) -> Array:
 
 
 def _touches_face(labels: Volume, value: int, box: tuple[slice, ...]) -> bool:
+    """Tell whether a label has more than `CUT_FACE_MM2` on one of the map's six faces."""
     spacing = np.asarray(labels.grid.spacing_mm[::-1])
     for axis in range(3):
-        for index in (0, labels.array.shape[axis] - 1):
-            if box[axis].start <= index < box[axis].stop:
-                face = np.take(labels.array, index, axis=axis) == value
-                pixel_mm2 = np.prod(np.delete(spacing, axis))
-                if np.count_nonzero(face) * pixel_mm2 > CUT_FACE_MM2:
-                    return True
+        ends = (0, labels.array.shape[axis] - 1)
+        reached = [index for index in ends if box[axis].start <= index < box[axis].stop]
+        counts = [np.count_nonzero(np.take(labels.array, k, axis=axis) == value) for k in reached]
+        if max(counts, default=0) * np.prod(np.delete(spacing, axis)) > CUT_FACE_MM2:
+            return True
     return False
 
 

@@ -1,0 +1,32 @@
+"""The command: options, names, and the words it shares with the library."""
+
+import pytest
+from click.testing import CliRunner
+
+from payerseg.cli import synthesize as command
+from payerseg.errors import UsageError
+from payerseg.synthesis import compose, negatives
+
+
+def run(*arguments):
+    done = CliRunner().invoke(command.synthesize, [str(a) for a in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_words_are_the_librarys():
+    assert command.VARIANTS == compose.VARIANTS
+    assert command.NEGATIVES == negatives.NEGATIVES
+
+
+def test_phantoms_take_turns_and_are_resumed(tmp_path):
+    arguments = (tmp_path, "--phantom", "--count", 2, "--spacing", 6, "--variant", "usual", "--variant", "air")
+    assert "1/2 synth_usual_body_000000\n" in run(*arguments)
+    assert (tmp_path / "images" / "synth_air_body_000001.nii.gz").is_file()
+    assert "(there already)" in run(*arguments)
+
+
+@pytest.mark.parametrize("extra", [[], ["--phantom", "--labels", "."]])
+def test_shapes_come_from_one_place(tmp_path, extra):
+    with pytest.raises(UsageError, match="either --labels"):
+        run(tmp_path, *extra)

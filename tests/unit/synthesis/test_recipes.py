@@ -1,0 +1,40 @@
+import csv
+import json
+
+import pytest
+
+from payerseg.errors import DatasetError
+from payerseg.imaging.files import read_volume
+from payerseg.synthesis.phantom_shapes import phantom_library
+from payerseg.synthesis.recipes import Recipe, gather_library
+
+
+def test_a_scan_is_written_once_and_as_training_reads_it(tmp_path):
+    recipe = Recipe("usual", "body", 6.0, 7)
+    assert recipe.write(phantom_library(), tmp_path)
+    assert not recipe.write(phantom_library(), tmp_path)
+    case = "synth_usual_body_000007"
+    ct = read_volume(tmp_path / "images" / f"{case}.nii.gz")
+    seg = read_volume(tmp_path / "segmentations" / f"{case}_seg.nii.gz")
+    assert ct.grid.same_space_as(seg.grid)
+    rows = list(csv.DictReader((tmp_path / "landmarks" / f"{case}.csv").read_text().splitlines()))
+    assert rows
+    assert set(rows[0]) == {"label", "X", "Y", "Z"}
+    facts = json.loads((tmp_path / "cases.json").read_text())
+    assert facts[case]["source"] == "phantom"
+
+
+def test_a_negative_has_an_image_and_an_empty_table(tmp_path):
+    Recipe("thigh", "body", 5.0, 1).write(phantom_library(), tmp_path)
+    assert len(list((tmp_path / "images").iterdir())) == 1
+    assert not (tmp_path / "segmentations").exists()
+    assert next((tmp_path / "landmarks").iterdir()).read_text() == "label,X,Y,Z\n"
+
+
+def test_no_path_means_the_phantom():
+    assert gather_library([]) is phantom_library()
+
+
+def test_a_folder_without_label_maps_is_named(tmp_path):
+    with pytest.raises(DatasetError, match="itself or one folder below"):
+        gather_library([tmp_path])
