@@ -89,7 +89,9 @@ class Pipeline:
         self._config = config if config is not None else load_config()
         chosen = weights or {}
         self._weights = {
-            spec.name: _existing_weights(spec, chosen) for spec in _STAGES if spec.weights
+            spec.name: _existing_weights(spec, chosen, self._config.driver.family)
+            for spec in _STAGES
+            if spec.weights
         }
         self._loaded: dict[str, InProcessStage] = {}
 
@@ -153,8 +155,8 @@ def segment(
     return Pipeline(config, weights=weights)(scan)
 
 
-def _existing_weights(spec: StageSpec, chosen: Mapping[str, Path | str]) -> Path:
-    path = Path(chosen.get(spec.name, default_bundle(spec.name)))
+def _existing_weights(spec: StageSpec, chosen: Mapping[str, Path | str], family: str) -> Path:
+    path = Path(chosen.get(spec.name, default_bundle(spec.name, family)))
     check_weights(path, spec.name)
     return path
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from payerseg.cli.run_options import STAGES_WITH_WEIGHTS
+from payerseg.config.installation import default_bundle
 from payerseg.config.load import load_config, with_overrides
 from payerseg.driver.settings import RunSettings
 from payerseg.driver.status import remembered_settings
@@ -33,9 +34,13 @@ def earlier_settings(output: Path, options: Mapping[str, Any]) -> RunSettings:
         config = load_config(options["preset"], options["config"])
     chosen = [f"driver.{key}={options[key]}" for key in ("device", "keep") if options.get(key)]
     config = with_overrides(config, [*options["overrides"], *chosen])
+    weights = dict(settings.weights)
+    family = config.driver.family
+    if family != settings.config.driver.family:
+        weights = {name: default_bundle(name, family) for name in STAGES_WITH_WEIGHTS}
     given = {
         name: options[f"model_step{step}"].absolute()
         for step, name in enumerate(STAGES_WITH_WEIGHTS, start=1)
         if options.get(f"model_step{step}")
     }
-    return replace(settings, config=config, weights={**settings.weights, **given})
+    return replace(settings, config=config, weights={**weights, **given})

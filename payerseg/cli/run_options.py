@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from payerseg.config.installation import default_bundle
+from payerseg.config.installation import DEFAULT_FAMILY, default_bundle
 from payerseg.config.load import load_config, section_from_dict, section_to_dict
 from payerseg.config.schema import DriverConfig, RunConfig
 from payerseg.driver.settings import RunSettings
@@ -20,6 +20,7 @@ from payerseg.stagekit.catalog import PIPELINE
 STAGE_NAMES = [spec.name for spec in PIPELINE]
 STAGES_WITH_WEIGHTS = [spec.name for spec in PIPELINE if spec.weights]
 KEEP_LEVELS = ["results", "standard", "all"]
+BACKENDS = ["tensorflow", "torch", "jax"]
 DEVICE = re.compile(r"auto|cpu|gpu(:\d+)?")
 
 Command = Callable[..., Any]
@@ -47,16 +48,17 @@ class RunOptions:
     config: Path | None = None
     overrides: tuple[str, ...] = ()
     device: str | None = None
+    backend: str | None = None
     keep: str | None = None
     shard: tuple[int, int] | None = None
     export: tuple[str, ...] = ()
     json: bool = False
 
-    def weights(self) -> dict[str, Path]:
-        """Stage name to weights: as given, else the shipped bundle."""
+    def weights(self, family: str = DEFAULT_FAMILY) -> dict[str, Path]:
+        """Stage name to weights: as given, else the family's shipped bundle."""
         given = (self.model_step1, self.model_step2, self.model_step3)
         return {
-            name: (path or default_bundle(name)).absolute()
+            name: (path or default_bundle(name, family)).absolute()
             for name, path in zip(STAGES_WITH_WEIGHTS, given, strict=True)
         }
 
@@ -67,7 +69,7 @@ class RunOptions:
             ConfigError: as `load_config`.
         """
         config = load_config(self.preset, self.config, self.overrides)
-        chosen = {"device": self.device, "keep": self.keep}
+        chosen = {"device": self.device, "backend": self.backend, "keep": self.keep}
         given = {key: value for key, value in chosen.items() if value is not None}
         driver = section_from_dict(DriverConfig, {**section_to_dict(config.driver), **given})
         return replace(config, driver=driver)
@@ -78,11 +80,12 @@ class RunOptions:
         Raises:
             ConfigError: as `load_config`.
         """
+        config = self.run_config()
         return RunSettings(
             output=self.output.absolute(),
             inputs=self.inputs,
-            config=self.run_config(),
-            weights=self.weights(),
+            config=config,
+            weights=self.weights(config.driver.family),
             from_stage=self.from_stage,
             to_stage=self.to_stage,
             force=self.force,
@@ -178,6 +181,11 @@ def choice_options(command: Command) -> Command:
                 "--dry-run", is_flag=True, help="Say what would be done and why; run nothing."
             ),
             click.option("--device", type=DeviceType(), help="Where networks run. [default: auto]"),
+            click.option(
+                "--backend",
+                type=click.Choice(BACKENDS),
+                help="Engine under Keras. [default: tensorflow]",
+            ),
             click.option("--keep", type=path, help="Which intermediates stay. [default: standard]"),
             click.option("--shard", type=ShardType(), help="Do the I-th of N parts of the cases."),
             click.option(

@@ -40,10 +40,10 @@ def list_bundles(*, folder: Path | None) -> int:
     n_problems = 0
     for path in found:
         try:
-            click.echo(f"{path.name}: {describe(read_checked_card(path))}")
+            click.echo(f"{_place(path, folder)}: {describe(read_checked_card(path))}")
         except BundleError as error:
             n_problems += 1
-            click.echo(f"{path.name}: PROBLEM: {error}")
+            click.echo(f"{_place(path, folder)}: PROBLEM: {error}")
     return EXIT_PROBLEM if n_problems else 0
 
 
@@ -116,7 +116,14 @@ def bundles_in(folder: Path) -> list[Path]:
     """Return the bundle folders in a folder, or the folder itself if it is one."""
     if (folder / CARD_FILE).is_file():
         return [folder]
-    return sorted(card.parent for card in folder.glob(f"*/{CARD_FILE}"))
+    # one folder per stage, and one per further family with its stages
+    found = [*folder.glob(f"*/{CARD_FILE}"), *folder.glob(f"*/*/{CARD_FILE}")]
+    return sorted(card.parent for card in found)
+
+
+def _place(bundle: Path, folder: Path) -> str:
+    """Return a bundle's path below a folder, or its name where it is that folder."""
+    return bundle.name if bundle == folder else bundle.relative_to(folder).as_posix()
 
 
 def describe(card: ModelCard) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 WEIGHTS_FOLDER = "model_weights"
+DEFAULT_FAMILY = "payer"
 
 
 def package_folder() -> Path:
@@ -18,7 +19,7 @@ def programs_parent() -> Path:
 
 
 def weights_folder() -> Path:
-    """The folder with one default bundle per stage.
+    """The folder with one default bundle per stage, and one folder of bundles per further family.
 
     In a clone it lies beside the library, in a wheel inside it (docs/adr/0011-weights-in-the-wheel.md).
     """
@@ -26,6 +27,7 @@ def weights_folder() -> Path:
     return shipped if shipped.is_dir() else programs_parent() / WEIGHTS_FOLDER
 
 
-def default_bundle(stage: str) -> Path:
-    """The default weights of a stage; the folder may be absent."""
-    return weights_folder() / stage
+def default_bundle(stage: str, family: str = DEFAULT_FAMILY) -> Path:
+    """The shipped weights of a stage; the folder may be absent."""
+    folder = weights_folder()
+    return folder / stage if family == DEFAULT_FAMILY else folder / family / stage

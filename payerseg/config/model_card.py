@@ -44,7 +44,8 @@ class SamplingSpec:
         smoothing_mm: sigmas of Gaussians applied one after the other before resampling.
         window: intensities.
         outside_hu: value beyond the scan.
-        margin_mm: growth of the spine box (x, y, z) before stage 2.
+        margin_mm: growth of the spine box (x, y, z) before stage 2, of the box around the landmarks
+            where stage 3 segments all vertebrae at once.
         offset_mm: shift (x, y, z) of the stage-3 crop's centre from the landmark.
         sigma_mm: sigma of the point heatmap: the target of stages 1 and 2, the input of stage 3.
         size_rule: "multiple" rounds up to `multiple`; "reference" picks from the reference's sizes.

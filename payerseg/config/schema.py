@@ -97,7 +97,14 @@ class VertebraeSegmentationConfig:
     interpolation: Literal["linear", "cubic"] = option(
         "linear", "how probabilities come back to the scan's grid"
     )
-    batch: int = option(1, "vertebrae per network call", at_least=1, at_most=32)
+    batch: int = option(1, "vertebrae, or patches, per network call", at_least=1, at_most=32)
+    patch_overlap: float = option(
+        0.25,
+        "overlap of neighbouring patches, as a part of their size, of a network that segments all "
+        "vertebrae at once",
+        at_least=0,
+        at_most=0.9,
+    )
     vertebra_masks: Literal["none", "cropped", "full"] = option(
         "cropped", "files in vertebrae/: none, cropped to the vertebra, or on the scan's grid"
     )
@@ -128,6 +135,11 @@ class DriverConfig:
 
     device: str = option("auto", "auto, cpu, gpu or gpu:N")
     backend: Literal["tensorflow", "torch", "jax"] = option("tensorflow", "engine under Keras")
+    family: Literal["payer", "verse_pytorch"] = option(
+        "payer",
+        "which shipped weights, where none are given; verse_pytorch = the second system "
+        "(docs/two-systems.md)",
+    )
     threads: int = option(0, "threads of one stage process; 0 = all cores", at_least=0)
     keep: Keep = option(
         "standard",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 from payerseg.config.installation import programs_parent
 from payerseg.config.schema import DriverConfig
@@ -52,6 +53,18 @@ def chosen_variables(driver: DriverConfig, inherited: Mapping[str, str]) -> dict
     if driver.threads:
         chosen |= dict.fromkeys(THREAD_VARIABLES, str(driver.threads))
     return chosen | _device_variables(driver.device)
+
+
+def check_backend(backend: str) -> None:
+    """Refuse an engine that is not installed, before a process is started for nothing.
+
+    Raises:
+        ConfigError: says what to install.
+    """
+    if find_spec(backend) is None:
+        extra = f"payerseg[{backend}]" if backend != "tensorflow" else "payerseg"
+        msg = f"backend {backend} is not installed; run: pip install {extra!r}, or choose another"
+        raise ConfigError(msg)
 
 
 def _device_variables(device: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from payerseg.config.weights import check_weights
-from payerseg.driver.child_env import chosen_variables
+from payerseg.driver.child_env import check_backend, chosen_variables
 from payerseg.driver.inputs import Discovery, Refusal, discover_cases, remembered_cases
 from payerseg.driver.settings import RunSettings, StagePlan, plan_stages
 from payerseg.errors import BundleError, UsageError
@@ -60,6 +60,7 @@ def check_before_start(settings: RunSettings, memo: HashMemo) -> Preflight:
     for index in stages:
         spec = settings.pipeline[index]
         if spec.weights:
+            check_backend(settings.driver.backend)
             _check_weights(spec, settings.weights)
     judged = [
         _check_folder(case, settings.output) for case in found.cases if case.case_id in wanted

@@ -12,7 +12,7 @@ from payerseg.config.installation import programs_parent
 from payerseg.config.load import section_to_dict
 from payerseg.config.schema import DriverConfig
 from payerseg.config.training import TrainingConfig
-from payerseg.driver.child_env import child_environment
+from payerseg.driver.child_env import check_backend, child_environment
 from payerseg.driver.run_folder import RUNS_FOLDER, EventLog, new_run_id
 from payerseg.driver.settings import HOUSE_FOLDER
 from payerseg.driver.supervisor import Child, ChildEnd, Command, Event, Timers
@@ -55,7 +55,11 @@ def run_training(
         driver: device, backend, threads, timers; a training has no time limit.
         output: the training lies in `<output>/<network>`; one that is there is resumed.
         tell: called for every event.
+
+    Raises:
+        ConfigError: the engine is not installed.
     """
+    check_backend(driver.backend)
     output = output.absolute()
     name, run_id = training_name(config), new_run_id()
     folder = output / name

@@ -21,7 +21,7 @@ def find_candidates(
     """Return the heatmaps' peaks.
 
     Args:
-        heatmaps: (z, y, x, 26), float.
+        heatmaps: (z, y, x, channel), float; 26 channels, or 25 without T13.
         target_sigma_mm: sigma of the Gaussians the network was trained towards.
         config: of stage 2.
     """

@@ -23,7 +23,7 @@ class Candidate:
         channel: whose heatmap, 0..25.
         position_mm: LPS (x, y, z).
         value: smoothed heat of that channel there.
-        channel_values: smoothed heat of all 26 channels there; () when only peaks are known.
+        channel_values: smoothed heat of all channels there; () when only peaks are known.
     """
 
     channel: int

@@ -117,8 +117,10 @@ def _write_heatmap(heatmap: Volume, path: Path, _: CaseFolder) -> None:
 
 def _write_label_heatmaps(heatmaps: Volume, path: Path, _: CaseFolder) -> None:
     channels = heatmaps.array.shape[-1]
-    if heatmaps.array.ndim != 4 or channels != N_CHANNELS:
-        msg = f"heatmaps have shape {heatmaps.array.shape}; expected (z, y, x, {N_CHANNELS})"
+    if heatmaps.array.ndim != 4 or channels > N_CHANNELS:
+        msg = (
+            f"heatmaps have shape {heatmaps.array.shape}; expected (z, y, x, at most {N_CHANNELS})"
+        )
         raise ArtifactError(msg)
     labels = np.array([Vertebra.from_channel(k).verse_label for k in range(channels)], np.uint8)
     best = np.argmax(heatmaps.array, axis=-1)

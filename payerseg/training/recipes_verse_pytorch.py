@@ -96,7 +96,12 @@ def pytorch_stage3() -> Recipe:
     """All classes at once: image and one distance map per level in, 26 classes out."""
     classes = _PYTORCH_CHANNELS + 1
     sampling = SamplingSpec(
-        spacing_mm=1.0, multiple=8, size_xyz=(96, 96, 128), sigma_mm=6.0, offset_mm=(0.0, 15.0, 0.0)
+        spacing_mm=1.0,
+        multiple=8,
+        size_xyz=(96, 96, 128),
+        margin_mm=(56.0, 72.0, 40.0),  # from the outermost centres: processes reach 70 mm back
+        sigma_mm=6.0,
+        offset_mm=(0.0, 15.0, 0.0),
     )
     network = _pytorch_unet(inputs=classes, outputs=classes, head="softmax")
     return Recipe(

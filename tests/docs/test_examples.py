@@ -25,7 +25,7 @@ BLOCKS = [
 def workplace(tmp_path, monkeypatch, synthetic_spine, handmade_weights):
     """A folder with the files that the examples name, and quick default weights."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(api, "default_bundle", lambda stage: handmade_weights[stage])
+    monkeypatch.setattr(api, "default_bundle", lambda stage, family: handmade_weights[stage])
     ct = synthetic_spine(coded=True).ct
     (tmp_path / "scans").mkdir()
     for name in ("scan.nii.gz", "a.nii.gz", "b.nii.gz", "scans/c.nii.gz"):

@@ -12,6 +12,7 @@ from payerseg.datasets.discover import discover, read_case
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import DatasetError
 from payerseg.imaging.files import write_volume
+from payerseg.preprocess.frames import vertebra_frame
 from payerseg.preprocess.inputs import spine_input, vertebra_input, vertebrae_input
 from payerseg.preprocess.patch_inputs import patch_input
 from payerseg.preprocess.preparation import prepare_scan
@@ -172,7 +173,8 @@ def test_all_classes_at_once_have_landmark_maps(data: Path, tmp_path: Path) -> N
     assert landmarks is not None
     ct = prepare_scan(data / "images" / "b.nii.gz", PreparationConfig()).ct
     sampling = recipe_for("verse_pytorch", STAGE3).card.sampling
-    expected = patch_input(ct, landmarks[Vertebra.T12].position_mm, landmarks, sampling, 25)
+    frame = vertebra_frame(landmarks[Vertebra.T12].position_mm, sampling)
+    expected = patch_input(ct, frame, landmarks, sampling, 25)
     np.testing.assert_array_equal(x, expected.array)
     maps = x[..., 1:].max(axis=(0, 1, 2))
     assert maps[Vertebra.T12.channel] > 0.98
