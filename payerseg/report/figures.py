@@ -22,11 +22,15 @@ CORONAL_MM = (-65.0, 65.0)
 SLAB_MM = (-2.0, -1.0, 0.0, 1.0, 2.0)
 """Depths that are averaged: less noise, and thin slices look like thick ones."""
 OUTSIDE_HU = -1024.0
-WINDOW_HU = (-250.0, 900.0)
+WINDOW_HU = (-200.0, 700.0)
 OVERLAY_FACTOR = 2
 """Outlines are drawn on pixels this many times finer."""
-FILL_ALPHA, LINE_ALPHA = 50, 255
+SMOOTHING_PIXELS = 1.6
+"""Of labels on the overlay, below the size of a voxel: stairs of thick slices vanish, shapes stay."""
+FILL_ALPHA, LINE_ALPHA = 46, 255
 THUMBNAIL_ROWS = 340
+THUMBNAIL_STEP = 12
+"""Brightness steps of the small picture: it is embedded in the cohort page once per case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def curved_views(ct: Volume, labels: Volume, landmarks: Landmarks) -> tuple[Curv
         marks = {n: (p[0], middle + p[coordinate] / PIXEL_MM) for n, p in places.items()}
         fine = _fine_labels(labels, curve, across, offsets)
         grey = _windowed(np.mean(slabs, axis=0))
-        views.append(CurvedView(name, grey, _outlined(fine), marks, middle, across, curve))
+        views.append(CurvedView(name, grey, _outlined(_smoothed(fine)), marks, middle, across, curve))
     return views[0], views[1]
 
 
@@ -84,26 +88,25 @@ def thumbnail(views: tuple[CurvedView, ...]) -> np.ndarray:
     pictures = []
     for view in views:
         rows = view.grey.shape[0]
-        size = (
-            max(1, round(min(1.0, THUMBNAIL_ROWS / rows) * n)) for n in view.grey.shape
-        )
-        take = np.ix_(*(np.linspace(0, n - 1, m).round().astype(int) for n, m in zip(view.grey.shape, size, strict=True)))
-        canvas = Canvas(_smoothed(view.grey, take))
-        overlay = view.overlay[::OVERLAY_FACTOR, ::OVERLAY_FACTOR][take]
-        share = overlay[..., 3:] / 255 * 0.8
-        canvas.pixels[:] = canvas.pixels * (1 - share) + overlay[..., :3] * share
-        scale = canvas.pixels.shape[0] / rows
-        if view.name == "sagittal":
-            for name, (row, column) in view.marks.items():
-                at = (row * scale - GLYPH_HEIGHT / 2, column * scale - 34)
-                canvas.text(*at, name, (255, 255, 255))
+        scale = min(1.0, THUMBNAIL_ROWS / rows)
+        take = np.ix_(*(_picked(n, max(1, round(scale * n))) for n in view.grey.shape))
+        smooth = ndimage.gaussian_filter(view.grey.astype(np.float32), 0.35 / scale)[take]
+        canvas = Canvas(smooth // THUMBNAIL_STEP * THUMBNAIL_STEP)
+        lines = view.overlay * (view.overlay[..., 3:] == LINE_ALPHA)
+        reach = int(np.ceil(OVERLAY_FACTOR / scale))
+        lines = ndimage.maximum_filter(lines, (reach, reach, 1))
+        lines = lines[::OVERLAY_FACTOR, ::OVERLAY_FACTOR][take]
+        drawn = lines[..., 3] > 0
+        canvas.pixels[drawn] = lines[..., :3][drawn]
+        for name, (row, column) in view.marks.items() if view.name == "sagittal" else ():
+            at = (row * scale - GLYPH_HEIGHT / 2, column * scale - 34)
+            canvas.text(*at, name, (255, 255, 255))
         pictures.append(canvas.pixels)
     return beside(pictures)
 
 
-def _smoothed(grey: np.ndarray, take: tuple[np.ndarray, ...]) -> np.ndarray:
-    step = grey.shape[0] / take[0].size
-    return ndimage.gaussian_filter(grey.astype(np.float32), 0.35 * step)[take]
+def _picked(n: int, wanted: int) -> np.ndarray:
+    return np.linspace(0, n - 1, wanted).round().astype(int)
 
 
 def _sheet(points_mm: np.ndarray, across: np.ndarray, offsets_mm: np.ndarray) -> np.ndarray:
@@ -137,6 +140,17 @@ def _fine_labels(
     )
     fine_offsets = offsets_mm[0] + columns * PIXEL_MM
     return _sample(labels, _sheet(points, axes, fine_offsets), 0)
+
+
+def _smoothed(labels: np.ndarray) -> np.ndarray:
+    """Round off the stairs of a (rows, columns) label picture; every label competes for a pixel."""
+    best = np.full(labels.shape, 0.5, np.float32)
+    smooth = np.zeros_like(labels)
+    for label in np.unique(labels[labels > 0]):
+        share = ndimage.gaussian_filter((labels == label).astype(np.float32), SMOOTHING_PIXELS)
+        wins = share > best
+        smooth[wins], best[wins] = label, share[wins]
+    return smooth
 
 
 def _outlined(labels: np.ndarray) -> np.ndarray:

@@ -97,7 +97,7 @@ def _fragments(vertebra: Vertebra, mask: MaskFacts) -> Iterator[Finding]:
     if not apart:
         return
     total = sum(apart)
-    severe = total > FRAGMENT_SHARE * mask.volume_ml
+    severe = total > FRAGMENT_SHARE * mask.volume_ml and not mask.at_border
     message = (
         f"The mask of {vertebra.name} is in {len(apart) + 1} pieces; "
         f"{total:.1f} ml lie apart from the largest."
@@ -154,13 +154,17 @@ def _told_by_segmentation(report: Any, told: Collection[str]) -> Iterator[Findin
 def _metal(masks: Mapping[Vertebra, MaskFacts]) -> Iterator[Finding]:
     names = [v.name for v, mask in masks.items() if mask.metal_ml > METAL_ML]
     if names:
-        where = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-        message = f"Metal or cement at {where}: HU and borders there are not reliable."
+        message = f"Metal or cement at {_listed(names)}: HU and borders there are not reliable."
         yield Finding("metal", Severity.WARNING, message, tuple(names))
 
 
 def _borders(masks: Mapping[Vertebra, MaskFacts]) -> Iterator[Finding]:
-    for vertebra, mask in masks.items():
-        if mask.at_border:
-            message = f"{vertebra.name} is cut by the edge of the scan: not measured whole."
-            yield Finding("border", Severity.INFO, message, (vertebra.name,))
+    names = [v.name for v, mask in masks.items() if mask.at_border]
+    if names:
+        verb = "is" if len(names) == 1 else "are"
+        message = f"{_listed(names)} {verb} cut by the edge of the scan and not measured whole."
+        yield Finding("border", Severity.INFO, message, tuple(names))
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -123,7 +123,7 @@ def _curved_html(view: CurvedView, flagged: set[str]) -> str:
             f'<circle {at} r="3.2" fill="{color}"/>{name}</g>'
         )
     return (
-        f'<figure><svg viewBox="0 0 {width} {height}" data-view="{view.name}" role="img" '
+        f'<figure style="flex-grow:{width}"><svg viewBox="0 0 {width} {height}" data-view="{view.name}" role="img" '
         f'aria-label="{view.name} view along the spine" preserveAspectRatio="xMidYMid meet">'
         f'<g class="pane"><image {box} href="{png_source(view.grey)}"/>'
         f'<image class="overlay" {box} href="{png_source(view.overlay)}"/></g>'

@@ -2,7 +2,7 @@
 // Three orthogonal planes through a reduced scan, on plain 2D canvases: no WebGL, no library, no network.
 // World is LPS mm; `at` is the crosshair. Planes show the patient's right and front on the left, head on top.
 
-const WINDOWS = { bone: [-250, 1250], soft: [-160, 240], lung: [-1350, 150] };
+const WINDOWS = { bone: [-250, 850], soft: [-160, 240], lung: [-1350, 150] };
 const PLANES = [
   { name: "axial", axes: [0, 1, 2], flip: false, sides: ["R", "L", "A", "P"] },
   { name: "coronal", axes: [0, 2, 1], flip: true, sides: ["R", "L", "S", "I"] },

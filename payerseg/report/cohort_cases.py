@@ -1,0 +1,144 @@
+"""The cases of a results folder as the cohort page tells of them, and what stands out among them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from payerseg.results.artifacts import FINDINGS, PROJECTION, REPORT, THUMBNAIL
+from payerseg.results.case_folder import CaseFolder
+
+QUANTITIES = {
+    "next_mm": "Distance to the next vertebra, mm",
+    "volume_ml": "Volume, ml",
+    "core_hu": "Trabecular core, HU",
+}
+OUTLIER_SCORE = 3.5
+"""Of the modified z-score 0.6745 (x - median) / MAD (Iglewicz and Hoaglin 1993)."""
+MIN_CASES = 8
+"""Fewer values of one level tell nothing about what is usual."""
+SMALLEST_SPREAD = 0.03
+"""The MAD is taken as at least this part of the median, so that nearly equal values stay silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class CohortCase:
+    """One case.
+
+    Attributes:
+        case_id: its name.
+        status: of the closed set; "" if the last run did not get to it.
+        message: the run's sentence about it.
+        vertebrae: rows of findings.json; () where stage 4 has no result.
+        findings: of findings.json.
+        page: of the case, relative to the results folder; None where there is none.
+        picture: PNG file; None where there is none.
+        seconds: of all stages.
+    """
+
+    case_id: str
+    status: str
+    message: str = ""
+    vertebrae: tuple[dict[str, Any], ...] = ()
+    findings: tuple[dict[str, Any], ...] = ()
+    page: Path | None = None
+    picture: Path | None = None
+    seconds: float = 0.0
+
+    @property
+    def kind(self) -> str:
+        """The status in one of five words: ok, review, no_spine, failed, unfinished."""
+        if self.status.startswith("failed"):
+            return "failed"
+        known = {"ok": "ok", "ok_needs_review": "review", "no_spine": "no_spine"}
+        return known.get(self.status, "unfinished")
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """A value unlike those of the same level in other cases; `score` as `OUTLIER_SCORE`."""
+
+    case_id: str
+    level: str
+    quantity: str
+    value: float
+    median: float
+    score: float
+
+
+@dataclass(slots=True)
+class _Values:
+    cases: list[str] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+
+def read_case(root: Path, case_id: str) -> CohortCase:
+    """Gather what is known of a case of the results folder `root`."""
+    folder = CaseFolder(root / case_id, case_id)
+    status = _json(folder.status_path)
+    found = _json(folder.path(FINDINGS))
+    page = folder.path(REPORT)
+    pictures = [folder.path(item) for item in (THUMBNAIL, PROJECTION)]
+    stages = status.get("stages") or {}
+    return CohortCase(
+        case_id,
+        str(status.get("status", "")),
+        str(status.get("message", "")),
+        tuple(found.get("vertebrae", ())),
+        tuple(found.get("findings", ())),
+        page.relative_to(root) if page.is_file() else None,
+        next((path for path in pictures if path.is_file()), None),
+        float(sum(stage.get("seconds", 0.0) for stage in stages.values())),
+    )
+
+
+def find_outliers(cases: Iterable[CohortCase]) -> tuple[Outlier, ...]:
+    """Return the values that stand out of their level, the strangest first; cut vertebrae are left out."""
+    grouped: dict[tuple[str, str], _Values] = defaultdict(_Values)
+    for case in cases:
+        for row in case.vertebrae:
+            for quantity in QUANTITIES:
+                if comparable(row, quantity):
+                    group = grouped[row["level"], quantity]
+                    group.cases.append(case.case_id)
+                    group.values.append(row[quantity])
+    found = []
+    for (level, quantity), group in grouped.items():
+        median, scores = modified_scores(group.values)
+        found += [
+            Outlier(case_id, level, quantity, value, median, float(score))
+            for case_id, value, score in zip(group.cases, group.values, scores, strict=True)
+            if abs(score) > OUTLIER_SCORE
+        ]
+    return tuple(sorted(found, key=lambda outlier: -abs(outlier.score)))
+
+
+def comparable(row: dict[str, Any], quantity: str) -> bool:
+    """Tell whether a vertebra has a value that can be held against others of its level."""
+    if row.get(quantity) is None:
+        return False
+    return quantity != "volume_ml" or "border" not in row.get("findings", ())
+
+
+def modified_scores(values: Sequence[float]) -> tuple[float, np.ndarray]:
+    """Return the median and every value's modified z-score; zeros with fewer than `MIN_CASES`."""
+    array = np.asarray(values, float)
+    median = float(np.median(array))
+    if len(array) < MIN_CASES:
+        return median, np.zeros(len(array))
+    spread = float(np.median(np.abs(array - median)))
+    return median, 0.6745 * (array - median) / max(spread, SMALLEST_SPREAD * abs(median), 1e-6)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
