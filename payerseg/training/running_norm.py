@@ -53,10 +53,11 @@ class RunningNormAdam(keras.optimizers.Adam):
         total = sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in grads if g is not None)
         norm = ops.sqrt(total)
         finite = ops.isfinite(norm)
-        clip = self.clip_factor * self.running_norm
-        seen = ops.where(finite, ops.minimum(norm, clip), self.running_norm)
+        before = ops.convert_to_tensor(self.running_norm)
+        clip = self.clip_factor * before
+        seen = ops.where(finite, ops.minimum(norm, clip), before)
         scale = ops.where(finite, ops.minimum(1.0, clip / ops.maximum(norm, 1e-12)), 0.0)
-        self.assign(self.running_norm, KEEP * self.running_norm + (1 - KEEP) * seen)
+        self.assign(self.running_norm, KEEP * before + (1 - KEEP) * seen)
         clipped = [
             None
             if g is None
