@@ -75,8 +75,8 @@ def merge_candidates(
 def _place_of(group: list[Candidate]) -> tuple[np.ndarray, np.ndarray]:
     """Join candidates, strongest first; channels without a peak here are read at the strongest one."""
     heat = np.zeros(N_CHANNELS)
-    if group[0].channel_values:
-        heat = np.maximum(group[0].channel_values, 0.0)
+    values = group[0].channel_values  # 26, or 25 of a network without T13
+    heat[: len(values)] = np.maximum(values, 0.0)
     for candidate in group:
         heat[candidate.channel] = max(heat[candidate.channel], candidate.value)
     weights = np.array([candidate.value for candidate in group]) ** 2
