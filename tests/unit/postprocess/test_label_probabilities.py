@@ -1,5 +1,7 @@
 """All classes at once: masks are where a class is the most probable, and only named vertebrae count."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -30,7 +32,7 @@ def blobs(seed=0):
 
 
 def in_slabs(array, cuts=(0, 7, 8, 24)):
-    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+    for a, b in pairwise(cuts):
         yield Volume(array[a:b], GRID.window((a, 0, 0), array[a:b].shape[:3]))
 
 
