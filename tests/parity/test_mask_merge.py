@@ -34,7 +34,7 @@ def recorded(request, golden):
     crops = []
     for channel in CHANNELS:
         point = rows[case][channel]
-        origin = point + (0, 20, 0) - (np.array([128, 128, 96]) - 1) / 2
+        origin = np.add(point, (0, 20, 0)) - (np.array([128, 128, 96]) - 1) / 2
         grid = Grid((96, 128, 128), (1.0, 1.0, 1.0), tuple(origin))
         logits = payerseg[f"logits/{channel}"].astype(np.float32)
         crops.append((Vertebra.from_channel(channel), Volume(logits, grid), tuple(point)))

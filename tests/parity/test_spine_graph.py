@@ -45,7 +45,11 @@ def recorded_table(golden, name):
     return SpinePrior(
         tuple(
             PriorEdge(
-                Vertebra.from_channel(i), Vertebra.from_channel(j), tuple(u.tolist()), float(m), float(s)
+                Vertebra.from_channel(i),
+                Vertebra.from_channel(j),
+                tuple(u.tolist()),
+                float(m),
+                float(s),
             )
             for (i, j), u, m, s in rows
         )

@@ -43,7 +43,9 @@ def test_a_perfect_target_is_found_where_it_is_with_value_one():
 def test_values_mean_the_same_for_narrow_targets():
     point = inside((14.0, 12.0, 12.0))
     for sigma_mm in (4.0, 6.0, 9.0):
-        found = heatmap_candidates(blobs([(3, point)], sigma_mm), peak_rule(GraphConfig(), sigma_mm))
+        found = heatmap_candidates(
+            blobs([(3, point)], sigma_mm), peak_rule(GraphConfig(), sigma_mm)
+        )
         assert found[0].value == pytest.approx(1.0, abs=0.08)
     assert ideal_peak_scale(6.0, 4.0) == pytest.approx((13 / 9) ** 1.5)
 

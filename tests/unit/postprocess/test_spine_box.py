@@ -69,4 +69,6 @@ def test_a_confident_speck_is_no_spine():
 
 def test_threshold_and_peak_can_be_chosen():
     volume = heat_with(np.s_[4:20, 5:8, 3:6], peak=0.1)
-    assert find_spine_box(volume, min_peak=0.05) == find_spine_box(volume, rule=BoxRule(min_peak=0.1))
+    assert find_spine_box(volume, min_peak=0.05) == find_spine_box(
+        volume, rule=BoxRule(min_peak=0.1)
+    )

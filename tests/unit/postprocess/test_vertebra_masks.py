@@ -23,7 +23,9 @@ def ball(vertebra, center_mm, radius_mm=14.0, size=48, height=0.95, specks=()):
     probability = height / (1 + np.exp((distance - radius_mm) / 0.7))
     for block in specks:
         probability[block] = 0.9
-    return VertebraProbability(vertebra, Volume(probability.astype(np.float32), grid), tuple(center_mm))
+    return VertebraProbability(
+        vertebra, Volume(probability.astype(np.float32), grid), tuple(center_mm)
+    )
 
 
 UPPER, LOWER = (0.0, 70.0, 735.0), (0.0, 72.0, 790.0)
