@@ -7,7 +7,6 @@ numpy and scipy only, so that it runs where nothing else is installed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
@@ -25,6 +24,7 @@ from payerseg.training.augment import (
     sample_block,
 )
 from payerseg.training.field_of_view import simulate_field_of_view
+from payerseg.training.spine_line import densified, head_to_foot, line_heatmap, unknown_ends
 
 Array = np.ndarray
 N_CHANNELS = 26
@@ -169,12 +169,12 @@ def spine_example(
         along the line through the marks) and the loss weight, 0 where an unmarked vertebra may lie.
     """
     hu, marks, _ = warped_block(scan, row, rng, recipe)
-    line = _densified(marks[np.argsort(_rank(marks[:, 0]))][:, 1:])
+    line = densified(marks[head_to_foot(marks)][:, 1:])
     sigma = float(np.mean(recipe.sigma_mm))
     axes = [(np.arange(n) - (n - 1) / 2) * recipe.spacing_mm for n in recipe.shape_zyx]
     heat = line_heatmap(axes, line, sigma)
     weight = np.ones_like(heat)
-    for end in _unknown_ends(scan, marks):
+    for end in unknown_ends(scan.partial, marks):
         near = line_heatmap(axes, end, 12.0)
         weight[(near > 0.1) & (heat < 0.5)] = 0
     visible = simulate_field_of_view(hu, marks, rng, recipe)
@@ -236,51 +236,6 @@ def warped_block(
     marks = scan.marks.copy()
     marks[:, 1:] = warp.map_points_back(marks[:, 1:] - centre)
     return hu, marks, warp
-
-
-def _rank(channel: Array) -> Array:
-    """Order channels from head to foot: T13 (25) comes after T12 (18)."""
-    return np.where(channel == N_CHANNELS - 1, 18.5, channel)
-
-
-def _densified(points_mm: Array, step_mm: float = 6.0) -> Array:
-    """Fill the line through the points."""
-    if len(points_mm) < 2:
-        return points_mm
-    parts = [points_mm[:1]]
-    for a, b in pairwise(points_mm):
-        n = max(1, int(np.ceil(np.linalg.norm(b - a) / step_mm)))
-        parts.append(a + (b - a) * np.linspace(0, 1, n + 1)[1:, None])
-    return np.concatenate(parts)
-
-
-def line_heatmap(axes_mm: list[Array], points_mm: Array, sigma_mm: float) -> Array:
-    """Return the maximum over points of Gaussians of peak 1, (z, y, x) float32."""
-    z, y, x = axes_mm
-    heat = np.zeros((len(z), len(y), len(x)), np.float32)
-    for px, py, pz in points_mm:
-        gz, gy, gx = (
-            np.exp(-0.5 * ((a - p) / sigma_mm) ** 2).astype(np.float32)
-            for a, p in ((z, pz), (y, py), (x, px))
-        )
-        np.maximum(heat, gz[:, None, None] * gy[:, None] * gx, out=heat)
-    return heat
-
-
-def _unknown_ends(scan: PackedScan, marks: Array) -> list[Array]:
-    """Return points where visible but unmarked vertebrae may lie, beyond either end of the marks."""
-    if not scan.partial or len(marks) < 2:
-        return []
-    order = np.argsort(_rank(marks[:, 0]))
-    ranks, points = _rank(marks[order, 0]), marks[order, 1:]
-    partial = _rank(np.asarray(scan.partial, float))
-    steps = np.linspace(0.3, 2.0, 6)[:, None]
-    ends = []
-    if partial.min() < ranks[0]:
-        ends.append(points[0] + steps * (points[0] - points[1]))
-    if partial.max() > ranks[-1]:
-        ends.append(points[-1] + steps * (points[-1] - points[-2]))
-    return ends
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,9 @@ def test_every_recipe_fits_its_network(preset: str, network: str) -> None:
     _, outputs = network_channels(recipe.card.network)
     assert len(recipe.card.channels) in (0, outputs)
     if isinstance(recipe.examples, CropRecipe):
-        assert recipe.examples.shape_zyx[::-1] == recipe.card.sampling.size_xyz
+        # a smaller block trains faster; the network is convolutional
+        sizes = zip(recipe.examples.shape_zyx[::-1], recipe.card.sampling.size_xyz, strict=True)
+        assert all(block <= size for block, size in sizes)
         assert recipe.examples.offset_mm == recipe.card.sampling.offset_mm
 
 
