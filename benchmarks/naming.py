@@ -80,9 +80,8 @@ class Namer:
         """Name one scan's vertebrae and compare."""
         box, found, landmarks, review = None, "", Landmarks(), False
         try:
-            heat = self.find.predict(spine_input(scan.ct, self.spine.card.sampling))
-            box = find_spine_box(heat, self.box_config.threshold, self.box_config.min_peak)
-            decision = self._decide(scan.ct, box)
+            box = self.box(scan.ct)
+            decision = self.decide(scan.ct, box)
             landmarks, review = decision.landmarks, decision.needs_review
             found = " ".join(vertebra.name for vertebra in landmarks)
         except SpineNotFound as reason:
@@ -104,7 +103,14 @@ class Namer:
             found=found,
         )
 
-    def _decide(self, ct: Volume, box: SpineBox) -> SpineDecision:
+    def box(self, ct: Volume) -> SpineBox:
+        """Return the box of stage 1."""
+        heat = self.find.predict(spine_input(ct, self.spine.card.sampling))
+        return find_spine_box(heat, self.box_config.threshold, self.box_config.min_peak)
+
+    def decide(self, ct: Volume, box: SpineBox | None = None) -> SpineDecision:
+        """Return the names of stage 2, in a given box or stage 1's."""
+        box = box or self.box(ct)
         sampling = self.labels.card.sampling
         heatmaps = self.name.predict(vertebrae_input(ct, box, sampling))
         candidates = find_candidates(heatmaps, sampling.sigma_mm, self.naming_config)

@@ -52,9 +52,7 @@ def slabs(scan: MarkedScan, height_mm: float, side_mm: float) -> Iterator[Marked
     for start in np.arange(low, high - height_mm + 1e-6, SLAB_STEP_MM):
         stop = start + height_mm
         inside = {
-            v: m
-            for v, m in scan.truth.items()
-            if start + CUT_MM < m.position_mm[2] < stop - CUT_MM
+            v: m for v, m in scan.truth.items() if start + CUT_MM < m.position_mm[2] < stop - CUT_MM
         }
         if not inside:
             continue
