@@ -53,20 +53,30 @@ def gaussian_heatmaps(rows: Any, shape: Any) -> Any:
     return z[:, :, None, None] * y[:, None, :, None] * x[:, None, None, :] * present
 
 
+def sigmoid_cross_entropy(target: Any, logits: Any) -> Any:
+    """Return the cross-entropy per voxel, stable for large logits of either sign."""
+    return ops.relu(logits) - logits * target + ops.softplus(-ops.abs(logits))
+
+
 @keras.saving.register_keras_serializable("payerseg")
 class WeightedCrossEntropy(keras.losses.Loss):
-    """Binary cross-entropy of a sigmoid heatmap, weighted where told and towards the target."""
+    """Binary cross-entropy of a heatmap from logits, weighted where told and towards the target.
+
+    Logits, because a clipped sigmoid has no gradient left once it says 0 everywhere.
+
+    Args:
+        focus: extra weight at a peak.
+    """
 
     def __init__(self, focus: float = 10.0, name: str = "weighted_cross_entropy") -> None:
         super().__init__(name=name, reduction="sum_over_batch_size")
         self.focus = focus
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Compare (b, z, y, x, 2) target and weight with (b, z, y, x, 1) probabilities."""
+        """Compare (b, z, y, x, 2) target and weight with (b, z, y, x, 1) logits."""
         target, weight = y_true[..., :1], y_true[..., 1:]
-        p = ops.clip(ops.cast(y_pred, "float32"), 1e-6, 1 - 1e-6)
-        entropy = -(target * ops.log(p) + (1 - target) * ops.log(1 - p))
         weight = weight * (1.0 + self.focus * target)
+        entropy = sigmoid_cross_entropy(target, ops.cast(y_pred, "float32"))
         return ops.sum(weight * entropy, axis=(1, 2, 3, 4)) / ops.sum(weight, axis=(1, 2, 3, 4))
 
 
@@ -81,7 +91,7 @@ class LogitDiceLoss(keras.losses.Loss):
         """Compare (b, z, y, x, 1) masks with logits of the same shape."""
         y_pred = ops.cast(y_pred, "float32")
         axes = (1, 2, 3, 4)
-        entropy = ops.relu(y_pred) - y_pred * y_true + ops.softplus(-ops.abs(y_pred))
+        entropy = sigmoid_cross_entropy(y_true, y_pred)
         p = ops.sigmoid(y_pred)
         overlap = 2 * ops.sum(p * y_true, axis=axes) + 50.0
         dice = overlap / (ops.sum(p, axis=axes) + ops.sum(y_true, axis=axes) + 50.0)
