@@ -28,7 +28,9 @@ def encode_png(picture: np.ndarray) -> bytes:
     """Return the bytes of a PNG file; see `write_png`."""
     channels = 1 if picture.ndim == 2 else picture.shape[-1]
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or channels not in _COLOUR_TYPES:
-        msg = f"picture has shape {picture.shape} of {picture.dtype}; expected uint8, grey, RGB, RGBA"
+        msg = (
+            f"picture has shape {picture.shape} of {picture.dtype}; expected uint8, grey, RGB, RGBA"
+        )
         raise ArtifactError(msg)
     height, width = picture.shape[:2]
     rows = picture.reshape(height, width * channels)

@@ -50,7 +50,9 @@ def build_report(facts: CaseFacts, config: QualityReportConfig) -> CaseReport:
     findings = check_case(facts, masks)
     rows = vertebra_rows(facts, masks, findings)
     views = curved_views(facts.ct, facts.labels, facts.landmarks)
-    viewer = viewer_data(facts.ct, facts.labels, config.viewer_spacing_mm) if config.viewer else None
+    viewer = (
+        viewer_data(facts.ct, facts.labels, config.viewer_spacing_mm) if config.viewer else None
+    )
     review = needs_review(facts, findings)
     counts = {str(s): sum(f.severity is s for f in findings) for s in SEVERITY_ORDER}
     record = {

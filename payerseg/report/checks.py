@@ -71,9 +71,7 @@ def _gaps(landmarks: Landmarks) -> Iterator[Finding]:
 
 def _distances(landmarks: Landmarks) -> Iterator[Finding]:
     """Compare distances of direct neighbours with the expected ones, at this person's size."""
-    expected = {
-        (edge.upper, edge.lower): edge.distance_mm for edge in SpinePrior.default().edges
-    }
+    expected = {(edge.upper, edge.lower): edge.distance_mm for edge in SpinePrior.default().edges}
     found = distances_mm(landmarks)
     pairs = [pair for pair in pairwise(landmarks) if pair in expected]
     ratios = {pair: found[pair[0]] / expected[pair] for pair in pairs}

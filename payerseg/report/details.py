@@ -117,7 +117,9 @@ def _curves_card(facts: CaseFacts) -> str:
         f'<td class="n">{row.value:.1f}°</td><td class="l muted">{escape(row.note)}</td></tr>'
         for row in rows
     )
-    return f'<div class="card"><h2>Curves</h2><table class="plain"><tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="card"><h2>Curves</h2><table class="plain"><tbody>{body}</tbody></table></div>'
+    )
 
 
 def _alternatives_card(facts: CaseFacts) -> str:
@@ -167,11 +169,11 @@ def _making_card(facts: CaseFacts) -> str:
     )
     return (
         '<div class="card"><details><summary>How this was made</summary>'
-        f"{table if lines else ''}<p>{told}</p><p class=\"muted\">Scan: {scan or NO_VALUE}</p>"
+        f'{table if lines else ""}<p>{told}</p><p class="muted">Scan: {scan or NO_VALUE}</p>'
         "</details></div>"
     )
 
 
 def _short(weights: str) -> str:
-    digest = weights.split(":")[-1]
+    digest = weights.rsplit(":", maxsplit=1)[-1]
     return digest[:SHORT] if digest else NO_VALUE

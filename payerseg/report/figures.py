@@ -79,7 +79,9 @@ def curved_views(ct: Volume, labels: Volume, landmarks: Landmarks) -> tuple[Curv
         marks = {n: (p[0], middle + p[coordinate] / PIXEL_MM) for n, p in places.items()}
         fine = _fine_labels(labels, curve, across, offsets)
         grey = _windowed(np.mean(slabs, axis=0))
-        views.append(CurvedView(name, grey, _outlined(_smoothed(fine)), marks, middle, across, curve))
+        views.append(
+            CurvedView(name, grey, _outlined(_smoothed(fine)), marks, middle, across, curve)
+        )
     return views[0], views[1]
 
 
@@ -130,9 +132,7 @@ def _fine_labels(
 ) -> np.ndarray:
     """(rows * factor, columns * factor) labels on the finer pixels of the overlay."""
     size = np.array([len(curve.points_mm), len(offsets_mm)])
-    rows, columns = (
-        (np.arange(n * OVERLAY_FACTOR) + 0.5) / OVERLAY_FACTOR - 0.5 for n in size
-    )
+    rows, columns = ((np.arange(n * OVERLAY_FACTOR) + 0.5) / OVERLAY_FACTOR - 0.5 for n in size)
     index = np.arange(size[0])
     points, axes = (
         np.stack([np.interp(rows, index, values[:, k]) for k in range(3)], axis=1)

@@ -74,7 +74,9 @@ def _off_landmark(vertebra: Vertebra, mask: MaskFacts) -> Iterator[Finding]:
     distance = mask.landmark_distance_mm
     limit = C1_OFF_LANDMARK_MM if vertebra is Vertebra.C1 else OFF_LANDMARK_MM
     if distance is not None and distance > limit:
-        message = f"The mask of {vertebra.name} does not contain its centre: {distance:.0f} mm away."
+        message = (
+            f"The mask of {vertebra.name} does not contain its centre: {distance:.0f} mm away."
+        )
         yield Finding("off_landmark", Severity.REVIEW, message, (vertebra.name,))
 
 

@@ -167,9 +167,7 @@ def _mirror_overlap(mask: Volume, up: np.ndarray) -> float:
 def _turned_left(turn_degrees: float, tilt_degrees: float) -> np.ndarray:
     """(3,) unit normal of a mirror plane in (left, back, up)."""
     turn, tilt = np.radians([turn_degrees, tilt_degrees])
-    return np.array(
-        [np.cos(turn) * np.cos(tilt), np.sin(turn) * np.cos(tilt), np.sin(tilt)]
-    )
+    return np.array([np.cos(turn) * np.cos(tilt), np.sin(turn) * np.cos(tilt), np.sin(tilt)])
 
 
 def _inside(filled: np.ndarray, cells: np.ndarray) -> np.ndarray:

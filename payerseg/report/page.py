@@ -50,7 +50,7 @@ def case_page(
             "style": asset("page.css") + asset("case.css"),
             "status": _status(facts, findings),
             "summary": _summary(facts, rows),
-            "tools": _tools(viewer is not None),
+            "tools": _tools(viewer=viewer is not None),
             "layout": "" if viewer else "alone",
             "curved": "".join(_curved_html(view, flagged) for view in views),
             "planes": _PLANES if viewer else "",
@@ -83,7 +83,7 @@ def _summary(facts: CaseFacts, rows: tuple[VertebraRow, ...]) -> str:
     return f"{count}{ends} · {escape(facts.scan.file_name)} · {size} voxels of {spacing} mm"
 
 
-def _tools(viewer: bool) -> str:
+def _tools(*, viewer: bool) -> str:
     def group(name: str, choices: tuple[tuple[str, str], ...]) -> str:
         buttons = "".join(f'<button data-{name}="{k}">{text}</button>' for k, text in choices)
         return f'<span class="group">{buttons}</span>'
@@ -95,7 +95,7 @@ def _tools(viewer: bool) -> str:
     zooms = (("0.7", "−"), ("0", "Fit"), ("1.43", "+"))
     return (
         f'<div class="tools">{group("window", windows)}'
-        f"{group('mask', masks)}{group('zoom', zooms)}<output id=\"place\"></output></div>"
+        f'{group("mask", masks)}{group("zoom", zooms)}<output id="place"></output></div>'
     )
 
 
@@ -114,16 +114,15 @@ def _curved_html(view: CurvedView, flagged: set[str]) -> str:
         color = hex_color_of(Vertebra[level].verse_label)
         extra = " flagged" if level in flagged else ""
         at = f'cx="{column + 0.5:.1f}" cy="{row + 0.5:.1f}"'
-        name = (
-            f'<text x="5" y="{row + 4.5:.1f}">{level}</text>' if view.name == "sagittal" else ""
-        )
+        name = f'<text x="5" y="{row + 4.5:.1f}">{level}</text>' if view.name == "sagittal" else ""
         marks.append(
             f'<g class="mark{extra}" data-level="{level}"><title>{level}</title>'
             f'<rect x="0" y="{row - 7:.1f}" width="30" height="15" fill="#0000"/>'
             f'<circle {at} r="3.2" fill="{color}"/>{name}</g>'
         )
     return (
-        f'<figure style="flex-grow:{width}"><svg viewBox="0 0 {width} {height}" data-view="{view.name}" role="img" '
+        f'<figure style="flex-grow:{width}">'
+        f'<svg viewBox="0 0 {width} {height}" data-view="{view.name}" role="img" '
         f'aria-label="{view.name} view along the spine" preserveAspectRatio="xMidYMid meet">'
         f'<g class="pane"><image {box} href="{png_source(view.grey)}"/>'
         f'<image class="overlay" {box} href="{png_source(view.overlay)}"/></g>'

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from payerseg.errors import ArtifactError
 from payerseg.results.artifacts import Artifact
-from payerseg.results.case_folder import PARTIAL_FOLDER, CaseFolder
+from payerseg.results.case_folder import MANIFEST_FILE, PARTIAL_FOLDER, CaseFolder
 from payerseg.results.manifest import StageManifest
 from payerseg.results.stage_folder import remove
 from payerseg.stagekit.catalog import StageSpec
@@ -95,18 +95,21 @@ class CaseWork:
             write_artifact(artifact, value, path, self.folder)
 
     def earlier_manifests(self) -> tuple[StageManifest, ...]:
-        """Return the manifests of the stages whose artifacts this one reads, in pipeline order.
+        """Return the manifests of earlier stages, in their order.
 
         For showing only (times, versions, weights): they are not inputs, so nothing that a later
         stage builds on may depend on them. A manifest that is missing or damaged is left out.
         """
         found = []
-        for step in sorted({artifact.step for artifact in self._spec.reads}):
+        for step in sorted(
+            path.parent.name for path in self.folder.root.glob(f"step*/{MANIFEST_FILE}")
+        ):
             try:
                 manifest = StageManifest.read(self.folder.manifest_path(step))
             except ArtifactError:
                 continue
-            found += [manifest] if manifest is not None else []
+            if manifest is not None and step < self._spec.folder:
+                found.append(manifest)
         return tuple(found)
 
     @contextmanager

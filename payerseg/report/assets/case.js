@@ -76,7 +76,7 @@ function setMask(mask) {
   if (viewer) viewer.setMask(mask);
   for (const picture of all(".overlay")) picture.style.display = mask === "off" ? "none" : "";
   press("mask", mask);
-  document.body.dataset.mask = mask;
+  document.body.dataset.shown = mask;
 }
 
 function press(group, value) {
@@ -99,7 +99,7 @@ document.addEventListener("keydown", (event) => {
   const now = rows.findIndex((row) => row.classList.contains("on"));
   const next = { j: now + 1, k: Math.max(now - 1, 0) }[event.key];
   if (next !== undefined && rows[next]) choose(rows[next].dataset.level);
-  else if (event.key === "m") setMask(MASKS[(MASKS.indexOf(document.body.dataset.mask) + 1) % 3]);
+  else if (event.key === "m") setMask(MASKS[(MASKS.indexOf(document.body.dataset.shown) + 1) % 3]);
   else if ("123".includes(event.key)) setPreset(Object.keys(WINDOWS)[event.key - 1]);
   else if (event.key === "f" && viewer) viewer.setZoom(1);
   else if (event.key === "Enter" && event.target.dataset.level) choose(event.target.dataset.level);
