@@ -50,6 +50,7 @@ class RunOptions:
     device: str | None = None
     backend: str | None = None
     keep: str | None = None
+    series: str | None = None
     shard: tuple[int, int] | None = None
     export: tuple[str, ...] = ()
     json: bool = False
@@ -70,6 +71,7 @@ class RunOptions:
         """
         config = load_config(self.preset, self.config, self.overrides)
         chosen = {"device": self.device, "backend": self.backend, "keep": self.keep}
+        chosen["dicom_series"] = self.series
         given = {key: value for key, value in chosen.items() if value is not None}
         driver = section_from_dict(DriverConfig, {**section_to_dict(config.driver), **given})
         return replace(config, driver=driver)
@@ -187,6 +189,12 @@ def choice_options(command: Command) -> Command:
                 help="Engine under Keras. [default: tensorflow]",
             ),
             click.option("--keep", type=path, help="Which intermediates stay. [default: standard]"),
+            click.option(
+                "--series",
+                metavar="best|all|WHICH",
+                help="DICOM input: which series; number, UID or part of the description. "
+                "[default: best]",
+            ),
             click.option("--shard", type=ShardType(), help="Do the I-th of N parts of the cases."),
             click.option(
                 "--export",

@@ -30,6 +30,11 @@ class PreparationConfig:
         12.0, "a scan with a voxel longer than this is refused, mm", at_least=0.1
     )
     check_hounsfield: bool = option(True, "refuse scans that are not plausibly in Hounsfield units")
+    uneven_slices: Literal["refuse", "interpolate"] = option(
+        "refuse",
+        "DICOM series with missing or uneven slices; interpolate = fill gaps of up to 10 mm and ask for "
+        "a review",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -139,6 +144,11 @@ class DriverConfig:
         "payer",
         "which shipped weights, where none are given; verse_pytorch = the second system "
         "(docs/two-systems.md)",
+    )
+    dicom_series: str = option(
+        "best",
+        "DICOM input: best = one series per study by the rule of docs/dicom.md, all = every usable one, "
+        "or a series' number, UID or a part of its description",
     )
     threads: int = option(0, "threads of one stage process; 0 = all cores", at_least=0)
     keep: Keep = option(

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from payerseg.dicom.source import MAX_MEMBER_BYTES
 from payerseg.errors import UnreadableScan
@@ -37,10 +37,9 @@ SPLIT_TAGS = (
     "TriggerTime", "AcquisitionTime", "ConvolutionKernel", "KVP", "ImageType", "ContentTime",
 )  # fmt: skip
 """In this order they may tell apart volumes that share a series and a place."""
-DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 DECODING_ERRORS = (
-    InvalidDicomError, OSError, EOFError, ValueError, TypeError, AttributeError, LookupError,
-    struct.error, NotImplementedError, OverflowError, RecursionError, zlib.error,
+    InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, TypeError, AttributeError,
+    LookupError, struct.error, NotImplementedError, OverflowError, RecursionError, zlib.error,
 )  # fmt: skip
 """What pydicom raises for files that are damaged in their header."""
 _META_START = b"DICM\x02\x00\x00\x00UL\x04\x00"
@@ -158,7 +157,7 @@ def read_frames(file: IO[bytes], member: str, size_bytes: int) -> list[Frame]:
             return _frames_of(data, member, rest)
     except DECODING_ERRORS as error:
         msg = f"{member} is damaged ({type(error).__name__} in its header); copy or export it again"
-        raise UnreadableScan(msg) from error
+        raise UnreadableScan(msg) from None  # its text may quote any part of the header
 
 
 def _check_deflated(file: IO[bytes], member: str) -> None:

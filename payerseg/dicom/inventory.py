@@ -48,7 +48,8 @@ class Inventory:
             if frame.index is not None:
                 frames.setdefault(frame.member, []).append(frame.index)
         kept = {name: tuple(sorted(indices)) for name, indices in sorted(frames.items())}
-        return SeriesReference(self.source, decision.volume.members, kept, decision.reason)
+        reason = "; ".join([decision.reason, *(note.message for note in decision.volume.notes)])
+        return SeriesReference(self.source, decision.volume.members, kept, reason)
 
 
 def take_inventory(source: Path, tell: Tell | None = None) -> Inventory:
@@ -104,7 +105,7 @@ def inventory_facts(inventory: Inventory, wanted: str, *, fill_gaps: bool) -> di
                 "number": decision.volume.number,
                 "members": list(reference.members),
                 "frames": {name: list(kept) for name, kept in reference.frames.items()},
-                "reason": decision.reason,
+                "reason": reference.reason,
                 "kind": failure_kind(problem.kind) if refused and problem is not None else "",
             }
         )

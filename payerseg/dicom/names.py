@@ -41,7 +41,7 @@ def series_names(source: Path, series: Sequence[tuple[Sequence[str], str]]) -> l
         suffix = f"series{_clean(number.replace('/', '-')) or 'X'}"
         whole = f"{prefix}{base}" if base else root
         names.append(f"{whole}_{suffix}" if shared[base] > 1 or not base else whole)
-    return _distinct(names)
+    return distinct_names(names)
 
 
 def _place(members: Sequence[str]) -> str:
@@ -52,7 +52,8 @@ def _place(members: Sequence[str]) -> str:
     return "_".join(part for part in parts if part)
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """Return names with "-2", "-3" after repeated ones."""
     seen: Counter[str] = Counter()
     out = []
     for name in names:

@@ -28,8 +28,6 @@ from payerseg.imaging.raw_scan import MAX_VOXELS, RawScan, require_plausible_gri
 from payerseg.imaging.scan_record import Fact, Note, SourceHeader
 
 TILT_NOTE_DEGREES = 0.05
-REVIEW_CODES = ("dicom_slices_interpolated",)
-"""Notes that ask for a person's look."""
 _ERRORS: dict[str, type[InputError]] = {
     "bad_geometry": BadGeometry,
     "not_3d": NotAThreeDimensionalScan,

@@ -54,7 +54,7 @@ class FoundVolume:
         """Median distance of neighbouring slices, mm; the thickness where there are no positions."""
         if self.first.position_mm is None or self.first.orientation is None or len(self.frames) < 2:
             return self.first.thickness_mm
-        return float(np.median(np.diff(positions_along(self.frames))))
+        return float(np.median(np.abs(np.diff(positions_along(self.frames)))))
 
     @property
     def is_original(self) -> bool:

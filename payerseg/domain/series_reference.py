@@ -46,9 +46,9 @@ class SeriesReference:
         return {"names": names, "frames": [list(self.frames.get(n, ())) for n in self.members]}
 
     def to_json(self) -> str:
-        """Return indented JSON."""
+        """Return indented JSON, ASCII: names of files need not be valid Unicode."""
         data = {"format": SERIES_FORMAT, **asdict(self), "source": str(self.source)}
-        return json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> SeriesReference:

@@ -16,7 +16,14 @@ from payerseg.driver.settings import StagePlan
 from payerseg.errors import ArtifactError
 from payerseg.results.artifacts import Artifact
 from payerseg.results.case_folder import Case, CaseFolder
-from payerseg.results.fingerprint import ABSENT, HashMemo, KeyParts, digest_of, scan_digest
+from payerseg.results.fingerprint import (
+    ABSENT,
+    HashMemo,
+    KeyParts,
+    digest_of,
+    scan_digest,
+    scan_exists,
+)
 from payerseg.results.manifest import SCAN_FILE_INPUT, ResultStatus, StageManifest
 from payerseg.results.stage_folder import edited_copy_path
 
@@ -141,7 +148,7 @@ def _scan_now(
 ) -> tuple[str, str | None]:
     """Hash the user's scan; where it is gone, what was read from it is trusted."""
     known = manifest.inputs.get(SCAN_FILE_INPUT, ABSENT)
-    if image is None or not image.exists():
+    if image is None or not scan_exists(image):
         return known, f"the scan is not at {image}; what was read from it earlier is trusted"
     try:
         return scan_digest(image, memo), None

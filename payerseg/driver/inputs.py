@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from payerseg.domain.series_reference import SERIES_SUFFIX
 from payerseg.errors import UsageError
 from payerseg.results.case_folder import MANIFEST_FILE, STATUS_FILE, Case
 
 SCAN_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+"""Of files that a person may name; a DICOM series has a file of its own, made by `dicom_inputs`."""
 LABEL_MAP_ENDING = "_seg"
 
 
@@ -105,7 +107,8 @@ def case_id_of(path: Path) -> str:
 def scan_suffix(path: Path) -> str:
     """Return the part of the name that marks a scan ("" if none), as spelled."""
     lower = path.name.lower()
-    length = next((len(suffix) for suffix in SCAN_SUFFIXES if lower.endswith(suffix)), 0)
+    known = (*SCAN_SUFFIXES, SERIES_SUFFIX)
+    length = next((len(suffix) for suffix in known if lower.endswith(suffix)), 0)
     return path.name[len(path.name) - length :]
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import difflib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from payerseg.config.weights import check_weights
 from payerseg.driver.child_env import check_backend, chosen_variables
+from payerseg.driver.dicom_inputs import SERIES_FOLDER, DicomFound, find_series, split_inputs
 from payerseg.driver.inputs import Discovery, Refusal, discover_cases, remembered_cases
 from payerseg.driver.settings import RunSettings, StagePlan, plan_stages
 from payerseg.errors import BundleError, UsageError
 from payerseg.results.case_folder import Case
-from payerseg.results.fingerprint import HashMemo, text_digest
+from payerseg.results.fingerprint import HashMemo, scan_bytes, text_digest
 from payerseg.stagekit.catalog import StageSpec
 
 # Results and intermediates of a case are about as large as its scan, seldom more than this often.
@@ -41,8 +43,15 @@ class Preflight:
     environment: dict[str, str]
 
 
-def check_before_start(settings: RunSettings, memo: HashMemo) -> Preflight:
+def check_before_start(
+    settings: RunSettings, memo: HashMemo, series_folder: Path | None = None
+) -> Preflight:
     """Check inputs, output, settings and weights.
+
+    Args:
+        settings: what is asked.
+        memo: for the weights.
+        series_folder: where the series found in DICOM inputs are kept; default: in the output folder.
 
     Raises:
         UsageError: inputs, output or options cannot be used.
@@ -52,7 +61,7 @@ def check_before_start(settings: RunSettings, memo: HashMemo) -> Preflight:
     stages = settings.stage_range()
     environment = chosen_variables(settings.driver, os.environ)
     _check_output(settings)
-    found = _find_cases(settings)
+    found = _find_cases(settings, series_folder or settings.house_folder / SERIES_FOLDER)
     wanted = {case_id for case_id in _all_ids(found) if _in_shard(case_id, settings.shard)}
     if settings.only_cases:
         _check_known(settings.only_cases, _all_ids(found))
@@ -95,14 +104,32 @@ def _check_output(settings: RunSettings) -> None:
         raise UsageError(msg)
 
 
-def _find_cases(settings: RunSettings) -> Discovery:
+def _find_cases(settings: RunSettings, series_folder: Path) -> Discovery:
     if settings.inputs:
-        return discover_cases(settings.inputs)
+        return _find_in(settings, series_folder)
     cases = remembered_cases(settings.output)
     if not cases:
         msg = f"{settings.output} holds no results; name the scans or their folder"
         raise UsageError(msg)
     return Discovery(cases, (), ())
+
+
+def _find_in(settings: RunSettings, series_folder: Path) -> Discovery:
+    """Find scans, and series in DICOM inputs; a series that cannot be used is a case that fails."""
+    plain, sources, remarks = split_inputs(settings.inputs)
+    series = DicomFound()
+    if sources:
+        with tempfile.TemporaryDirectory(prefix="payerseg-dicom-") as work:
+            series = find_series(sources, settings, series_folder, Path(work))
+    scans = [*plain, *series.scans]
+    found = discover_cases(scans) if scans or not series.refusals else Discovery((), (), ())
+    known = {case.case_id for case in found.cases} | {item.case_id for item in found.refusals}
+    refused = [
+        replace(item, case_id=f"{item.case_id}-dicom") if item.case_id in known else item
+        for item in series.refusals
+    ]
+    notes = (*remarks, *series.notes, *found.notes)
+    return Discovery(found.cases, (*found.refusals, *refused), notes)
 
 
 def _all_ids(found: Discovery) -> set[str]:
@@ -144,7 +171,7 @@ def _check_folder(case: Case, output: Path) -> Case | Refusal:
 
 
 def _space_notice(cases: Iterable[Case], output: Path) -> list[str]:
-    sizes = [case.image.stat().st_size for case in cases if case.image and case.image.is_file()]
+    sizes = [scan_bytes(case.image) for case in cases if case.image and case.image.is_file()]
     nearest = next(path for path in (output, *output.parents) if path.exists())
     free, wanted = shutil.disk_usage(nearest).free, SPACE_PER_SCAN * sum(sizes)
     if free >= wanted:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
+from payerseg.driver.dicom_inputs import SERIES_FOLDER
 from payerseg.driver.exports import write_exports
 from payerseg.driver.freshness import State, Verdict, decide, restores
 from payerseg.driver.lock import CaseLocks
@@ -60,8 +64,23 @@ def run_pipeline(settings: RunSettings, listener: Listener | None = None) -> Run
         UsageError, ConfigError, BundleError: something cannot work; nothing was started.
         OutOfResources: the output folder cannot be written to.
     """
+    with _series_folder(settings) as series_folder:
+        return _run_from(settings, series_folder, listener)
+
+
+@contextlib.contextmanager
+def _series_folder(settings: RunSettings) -> Iterator[Path]:
+    """Say where DICOM series files are kept; a dry run leaves nothing behind."""
+    if not settings.dry_run:
+        yield settings.house_folder / SERIES_FOLDER
+        return
+    with tempfile.TemporaryDirectory(prefix="payerseg-dry-run-") as name:
+        yield Path(name)
+
+
+def _run_from(settings: RunSettings, series_folder: Path, listener: Listener | None) -> RunSummary:
     memo = settings.open_memo()
-    preflight = check_before_start(settings, memo)
+    preflight = check_before_start(settings, memo, series_folder)
     run = PipelineRun(settings, preflight, memo, listener or _nobody)
     locks = CaseLocks(settings.house_folder, run.run_id)
     try:

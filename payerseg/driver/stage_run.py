@@ -17,6 +17,7 @@ from payerseg.driver.settings import RunSettings, StagePlan
 from payerseg.driver.supervisor import Child, ChildEnd, Command, EndedBy, Event, Timers
 from payerseg.errors import ArtifactError
 from payerseg.results.case_folder import Case
+from payerseg.results.fingerprint import scan_bytes
 from payerseg.results.manifest import StageManifest
 from payerseg.results.stage_folder import clear_result
 from payerseg.stagekit.failures import BUG_KIND, OUT_OF_MEMORY_KIND
@@ -153,7 +154,7 @@ class StageRun:
         """
         driver = self._settings.driver
         sizes = {
-            case.case_id: case.image.stat().st_size
+            case.case_id: scan_bytes(case.image)
             for case in cases
             if case.image is not None and case.image.is_file()
         }

@@ -15,6 +15,8 @@ from payerseg.imaging.orient import Orientation
 
 SCAN_RECORD_FORMAT = 1
 Fact = str | int | float | bool
+REVIEW_CODES = ("dicom_slices_interpolated",)
+"""Codes of notes that ask for a person's look."""
 
 
 @dataclass(frozen=True, slots=True)

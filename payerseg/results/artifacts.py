@@ -122,6 +122,9 @@ MEASUREMENTS: Artifact[Any] = Artifact(
     "measurements", "step4_quality_report/measurements.csv", "text", optional=True
 )
 
+DICOM_INVENTORY: Artifact[Any] = Artifact(
+    "dicom_inventory", "step0_dicom_inventory/inventory.json", "json"
+)
 TRAINING_RECORD: Artifact[Any] = Artifact(
     "training_record", "step0_network_training/training.json", "json"
 )

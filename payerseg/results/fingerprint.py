@@ -16,7 +16,8 @@ from typing import Any
 
 from payerseg.config.model_card import CARD_FILE, PRIOR_FILE, WEIGHTS_FILE
 from payerseg.config.weights import checkpoint_prefix
-from payerseg.errors import ArtifactError, BundleError
+from payerseg.domain.series_reference import SERIES_SUFFIX, SeriesReference
+from payerseg.errors import ArtifactError, BundleError, UnreadableScan
 
 ABSENT = "absent"  # stands for the hash of what is not there
 DIGEST_BYTES = 16
@@ -143,10 +144,16 @@ class HashMemo:
 def scan_digest(path: Path, memo: HashMemo) -> str:
     """Return the hash of a user's scan, with the separate data files its header names.
 
+    Of a DICOM series it is the hash of the series' files (of a zip as a whole), wherever they lie.
+
     Raises:
         OSError: it is not there or cannot be read.
     """
+    reference = _series_reference(path)
     files = scan_files(path)
+    if reference is not None:
+        digests = [memo.digest(item) if item.is_file() else ABSENT for item in files]
+        return text_digest(canonical_json({"files": digests, **reference.content}))
     if len(files) == 1:
         return memo.digest(path)
     parts = [memo.digest(item) if item.is_file() else ABSENT for item in files]
@@ -154,7 +161,13 @@ def scan_digest(path: Path, memo: HashMemo) -> str:
 
 
 def scan_files(path: Path) -> list[Path]:
-    """Return the files a scan consists of: itself, and the voxel data that its header names."""
+    """Return the files a scan consists of: itself, and the voxel data that its header names.
+
+    Of a DICOM series these are the series' files, or the zip that holds them.
+    """
+    reference = _series_reference(path)
+    if reference is not None:
+        return reference.files
     key, separator = DETACHED_DATA_KEYS.get(path.suffix.lower(), ("", ""))
     if not key or not path.is_file():
         return [path]
@@ -162,6 +175,27 @@ def scan_files(path: Path) -> list[Path]:
         header = file.read(HEADER_BYTES).split(b"\n\n", 1)[0].decode("latin-1")
     named = _detached_names(header.splitlines(), key, separator)
     return [path, *(path.parent / name for name in named)]
+
+
+def scan_bytes(path: Path) -> int:
+    """Return the size of all files of a scan; what is not there counts nothing."""
+    return sum(item.stat().st_size for item in scan_files(path) if item.is_file())
+
+
+def scan_exists(path: Path) -> bool:
+    """Tell whether a scan is where it was: the file, or the folder or zip of a DICOM series."""
+    reference = _series_reference(path)
+    return path.exists() if reference is None else reference.source.exists()
+
+
+def _series_reference(path: Path) -> SeriesReference | None:
+    """Read a DICOM series file; one that cannot be read is the stage's to refuse, in its own words."""
+    if path.suffix != SERIES_SUFFIX or not path.is_file():
+        return None
+    try:
+        return SeriesReference.read(path)
+    except (OSError, UnreadableScan):
+        return None
 
 
 def weights_digest(path: Path, memo: HashMemo) -> str:

@@ -123,6 +123,17 @@ PIPELINE: tuple[StageSpec, ...] = (
     QUALITY_REPORT,
 )
 
+# Not in the pipeline: it runs before it, and its work item is an input of the user, not a scan.
+DICOM_INVENTORY = StageSpec(
+    name="dicom_inventory",
+    step=0,
+    module="stages.dicom_inventory",
+    version=1,
+    reads=(),
+    writes=(a.DICOM_INVENTORY,),
+    config="payerseg.config.dicom:DicomInventoryConfig",
+)
+
 # Not in the pipeline: its work item is a network, not a scan.
 NETWORK_TRAINING = StageSpec(
     name="network_training",

@@ -25,6 +25,7 @@ LAYERS = {
     "driver": 5,
     "cli": 6,
     "api": 6,
+    "training_api": 6,
     "__main__": 7,
     "main_test_overlap_cropped": 7,
     "stages": 7,
@@ -38,6 +39,9 @@ DRIVER_MAY_IMPORT = (
     "payerseg.driver",
     "payerseg.errors",
     "payerseg.config",
+    "payerseg.dicom.names",  # standard library only
+    "payerseg.dicom.signature",
+    "payerseg.domain.series_reference",
     "payerseg.domain.vertebra",
     "payerseg.results.artifacts",
     "payerseg.results.case_folder",

@@ -3,14 +3,15 @@ import pytest
 from payerseg.results import artifacts
 from payerseg.results.artifacts import Artifact
 from payerseg.results.case_folder import CaseFolder
-from payerseg.stagekit.catalog import NETWORK_TRAINING, PIPELINE
+from payerseg.stagekit.catalog import DICOM_INVENTORY, NETWORK_TRAINING, PIPELINE
 
+SPECS = (*PIPELINE, DICOM_INVENTORY, NETWORK_TRAINING)
 ALL = [item for item in vars(artifacts).values() if isinstance(item, Artifact)]
 
 
 def test_every_artifact_has_one_writer_in_whose_folder_it_lies():
     for artifact in ALL:
-        writers = [spec for spec in (*PIPELINE, NETWORK_TRAINING) if artifact in spec.writes]
+        writers = [spec for spec in SPECS if artifact in spec.writes]
         assert len(writers) == 1, artifact
         assert artifact.step == writers[0].folder
 

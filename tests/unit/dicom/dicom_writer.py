@@ -6,19 +6,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pytest
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-pydicom = pytest.importorskip("pydicom", reason="the extra `dicom` is not installed")
-
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset  # noqa: E402
-from pydicom.sequence import Sequence  # noqa: E402
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid  # noqa: E402
-
-from payerseg.dicom.inventory import take_inventory  # noqa: E402
-from payerseg.dicom.selection import Choice  # noqa: E402
-from payerseg.dicom.series import read_series  # noqa: E402
-from payerseg.domain.grid import Grid  # noqa: E402
-from payerseg.domain.volume import Volume  # noqa: E402
+from payerseg.dicom.inventory import take_inventory
+from payerseg.dicom.selection import Choice
+from payerseg.dicom.series import read_series
+from payerseg.domain.grid import Grid
+from payerseg.domain.volume import Volume
 
 CT, ENHANCED, MR = (
     "1.2.840.10008.5.1.4.1.1.2",
@@ -152,7 +148,7 @@ def the_problem(source: Path, wanted="best") -> str:
 
 
 class Writer:
-    """The functions above under one name, as tests cannot import from conftest."""
+    """The functions above under one name: what the fixture `dicom` gives."""
 
     phantom = staticmethod(phantom)
     grid = staticmethod(default_grid)
@@ -165,13 +161,3 @@ class Writer:
     read = staticmethod(read_chosen)
     problem = staticmethod(the_problem)
     patient = PATIENT
-
-
-@pytest.fixture(scope="session")
-def dicom():
-    return Writer
-
-
-@pytest.fixture
-def ct() -> Volume:
-    return phantom(default_grid())
