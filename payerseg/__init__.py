@@ -1,7 +1,6 @@
 """payerseg: find the spine in CT scans, name every vertebra, and segment each one.
 
-`payerseg.segment`, `payerseg.Pipeline`, `payerseg.Segmentation` and `payerseg.load_config` are loaded
-when they are first used, so that `import payerseg` stays light.
+What is public (`__all__`) is loaded when it is first used, so that `import payerseg` stays light.
 """
 
 from __future__ import annotations
@@ -10,17 +9,59 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from payerseg.api import Pipeline, Segmentation, segment
+    from payerseg.api import ArrayResult, Pipeline, Segmentation, segment
     from payerseg.config.load import load_config
+    from payerseg.imaging.arrays import load_nifti, save_nifti
+    from payerseg.training_api import (
+        LandmarkDataset,
+        LandmarkTrainer,
+        SegmentationDataset,
+        SegmentationTrainer,
+        SpineDataset,
+        SpineTrainer,
+        SystemConfig,
+        build_stage_network,
+        prepare_data,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["Pipeline", "Segmentation", "__version__", "load_config", "segment"]
+__all__ = [
+    "ArrayResult",
+    "LandmarkDataset",
+    "LandmarkTrainer",
+    "Pipeline",
+    "Segmentation",
+    "SegmentationDataset",
+    "SegmentationTrainer",
+    "SpineDataset",
+    "SpineTrainer",
+    "SystemConfig",
+    "__version__",
+    "build_stage_network",
+    "load_config",
+    "load_nifti",
+    "prepare_data",
+    "save_nifti",
+    "segment",
+]
 
 _LAZY = {
+    "ArrayResult": "payerseg.api",
     "Pipeline": "payerseg.api",
     "Segmentation": "payerseg.api",
     "segment": "payerseg.api",
     "load_config": "payerseg.config.load",
+    "load_nifti": "payerseg.imaging.arrays",
+    "save_nifti": "payerseg.imaging.arrays",
+    "SpineDataset": "payerseg.training_api",
+    "SpineTrainer": "payerseg.training_api",
+    "SystemConfig": "payerseg.training_api",
+    "SegmentationDataset": "payerseg.training_api",
+    "LandmarkDataset": "payerseg.training_api",
+    "LandmarkTrainer": "payerseg.training_api",
+    "SegmentationTrainer": "payerseg.training_api",
+    "build_stage_network": "payerseg.training_api",
+    "prepare_data": "payerseg.training_api",
 }
 
 

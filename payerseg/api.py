@@ -26,7 +26,7 @@ from payerseg.config.load import load_config
 from payerseg.config.schema import RunConfig
 from payerseg.config.weights import check_weights
 from payerseg.domain.grid import Grid
-from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.landmarks import Landmarks, Point
 from payerseg.domain.volume import Volume
 from payerseg.errors import InputError
 from payerseg.imaging.files import write_volume
@@ -70,6 +70,22 @@ class Segmentation:
     def to_sitk(self) -> ItkImage:
         """Return the label map as a SimpleITK image in the physical space of the scan."""
         return volume_to_itk(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayResult:
+    """What was found in an array: plain numpy and plain names.
+
+    Attributes:
+        segmentation: VerSe labels, uint8 (z, y, x), voxel for voxel the array that was given.
+        landmarks: vertebra's name → its centre (x, y, z) mm, LPS.
+        status, reasons: as in `Segmentation`.
+    """
+
+    segmentation: np.ndarray
+    landmarks: dict[str, Point]
+    status: SegmentationStatus
+    reasons: tuple[str, ...]
 
 
 class Pipeline:
@@ -117,6 +133,29 @@ class Pipeline:
             found = self._segment(path, Path(name))
             # NIfTI holds positions as float32; the caller's grid has all its digits
             return replace(found, labels=Volume(found.labels.array, volume.grid))
+
+    def run(
+        self, image: np.ndarray, spacing: Sequence[float], affine: np.ndarray | None = None
+    ) -> ArrayResult:
+        """Find, name and segment the vertebrae of an array; `payerseg.load_nifti` gives all three.
+
+        Args:
+            image: HU (z, y, x). Without an affine its axes are LPS: x to the patient's left, y to the
+                back, z to the head.
+            spacing: (x, y, z) mm.
+            affine: (4, 4), index (x, y, z) → LPS mm, for landmarks in the physical space of a file;
+                without it they are millimetres from the centre of the first voxel.
+
+        Raises:
+            InputError: the array cannot be used, or spacing and affine differ.
+            BundleError, OutOfResources: as when called.
+        """
+        scan = _as_volume((image, tuple(spacing)))
+        if affine is not None:
+            scan = Volume(scan.array, _grid_with(scan.grid, np.asarray(affine, float)))
+        found = self(scan)
+        landmarks = {vertebra.name: mark.position_mm for vertebra, mark in found.landmarks.items()}
+        return ArrayResult(found.labels.array, landmarks, found.status, found.reasons)
 
     def _segment(self, image: Path, work: Path) -> Segmentation:
         folder = CaseFolder(work / _CASE_ID, _CASE_ID)
@@ -174,6 +213,17 @@ def _as_volume(scan: Volume | ItkImage | ArrayWithSpacing) -> Volume:
         raise InputError(msg)
     array, spacing_xyz_mm = np.asarray(scan[0]), tuple(float(v) for v in scan[1])
     return Volume(array, Grid(array.shape, spacing_xyz_mm))
+
+
+def _grid_with(plain: Grid, affine: np.ndarray) -> Grid:
+    if affine.shape != (4, 4):
+        msg = f"affine has shape {affine.shape}; expected (4, 4), index (x, y, z) to LPS mm"
+        raise InputError(msg)
+    grid = Grid.from_matrix(plain.shape, affine)
+    if not np.allclose(grid.spacing_mm, plain.spacing_mm, rtol=1e-3):
+        msg = f"spacing is {plain.spacing_mm} mm, the affine's columns say {grid.spacing_mm} mm"
+        raise InputError(msg)
+    return grid
 
 
 def _without_spine(folder: CaseFolder, message: str) -> Segmentation:

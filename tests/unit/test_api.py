@@ -131,8 +131,35 @@ def test_the_scan_file_is_not_touched(pipeline, scan, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["scan.nii.gz"]
 
 
+def test_an_array_gives_plain_arrays_and_names(pipeline, result, scan):
+    given = scan.ct.array, scan.ct.grid.spacing_mm
+    placed = pipeline.run(*given, scan.ct.grid.matrix)
+    assert placed.segmentation.shape == scan.ct.array.shape
+    assert np.array_equal(placed.segmentation, result.labels.array)
+    assert list(placed.landmarks) == [vertebra.name for vertebra in result.landmarks]
+    points = np.array(list(placed.landmarks.values()))
+    assert np.abs(points - result.landmarks.positions_mm).max() < 2e-3
+    assert placed.status == result.status
+
+
+def test_without_an_affine_points_are_counted_from_the_first_voxel(pipeline, synthetic_spine):
+    spine = synthetic_spine(coded=True)
+    found = pipeline.run(spine.ct.array, spine.ct.grid.spacing_mm)
+    for name, point in found.landmarks.items():
+        true = next(m.position_mm for v, m in spine.landmarks.items() if v.name == name)
+        assert np.linalg.norm(np.subtract(true, spine.ct.grid.origin_mm) - point) < 2
+
+
+def test_spacing_and_affine_must_agree(pipeline, scan):
+    with pytest.raises(InputError, match="the affine's columns say"):
+        pipeline.run(scan.ct.array, (1.0, 2.0, 2.0), scan.ct.grid.matrix)
+    with pytest.raises(InputError, match="expected \\(4, 4\\)"):
+        pipeline.run(scan.ct.array, (2.0, 2.0, 2.0), np.eye(3))
+
+
 def test_public_names():
     assert set(payerseg.__all__) <= set(dir(payerseg))
+    assert all(getattr(payerseg, name) for name in payerseg.__all__)
     assert payerseg.segment.__doc__
     with pytest.raises(AttributeError, match="no attribute 'bogus'"):
         _ = payerseg.bogus
