@@ -10,6 +10,7 @@ networks really err in short scans; without it a sum over vertebrae would be sur
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -186,24 +187,37 @@ def build_chain_model(
 
 def chain_moves(prior: SpinePrior, config: GraphConfig) -> tuple[Move, ...]:
     """Return every step down the spine, with up to `max_skip` silent vertebrae in between."""
-    moves: list[Move] = []
-    for upper in LABELS:
-        open_ends = [(upper, (), 0.0, np.zeros((0, 3)), 0.0)]
-        while open_ends:
-            last, silent, log_prior, waypoints, variance = open_ends.pop()
-            for edge in prior.followers(last):
-                nats = log_prior + float(np.log(edge.probability))
-                offset = np.asarray(edge.unit_xyz) * edge.distance_mm
-                offset = offset + (waypoints[-1] if silent else 0.0)
-                route = np.vstack([waypoints, offset])
-                spread = variance + edge.sd_mm**2
-                skipped = nats - config.skip_cost * len(silent)
-                sd_mm = float(np.sqrt(spread))
-                moves.append(Move(upper.rank, edge.lower.rank, silent, skipped, route, sd_mm))
-                if len(silent) < config.max_skip:
-                    further = (*silent, edge.lower.rank)
-                    open_ends.append((edge.lower, further, nats, route, spread))
+    moves = [move for upper in LABELS for move in _moves_from(_Route(upper), prior, config)]
     return tuple(sorted(moves, key=lambda move: (move.lower, move.upper, move.silent)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """A way down from `upper` past silent vertebrae; waypoints as in `Move`."""
+
+    upper: Vertebra
+    silent: tuple[Vertebra, ...] = ()
+    log_prior: float = 0.0
+    waypoints_mm: tuple[tuple[float, ...], ...] = ()
+    variance: float = 0.0
+
+
+def _moves_from(route: _Route, prior: SpinePrior, config: GraphConfig) -> Iterator[Move]:
+    """Yield the moves to every vertebra that may follow a route, and beyond it if that is silent."""
+    last = route.silent[-1] if route.silent else route.upper
+    so_far = route.waypoints_mm[-1] if route.silent else (0.0, 0.0, 0.0)
+    silent = tuple(vertebra.rank for vertebra in route.silent)
+    for edge in prior.followers(last):
+        offset = np.add(so_far, np.multiply(edge.unit_xyz, edge.distance_mm))
+        waypoints = (*route.waypoints_mm, tuple(offset.tolist()))
+        variance = route.variance + edge.sd_mm**2
+        nats = route.log_prior + float(np.log(edge.probability))
+        skipped = nats - config.skip_cost * len(silent)
+        sd_mm = float(np.sqrt(variance))
+        yield Move(route.upper.rank, edge.lower.rank, silent, skipped, np.array(waypoints), sd_mm)
+        if len(silent) < config.max_skip:
+            beyond = _Route(route.upper, (*route.silent, edge.lower), nats, waypoints, variance)
+            yield from _moves_from(beyond, prior, config)
 
 
 def _node_scores(places: Places, hypotheses: Hypotheses, config: GraphConfig) -> np.ndarray:
