@@ -15,7 +15,7 @@ FORMATS = {
     "slicer": "3D Slicer: label maps, .mrk.json markups, colour table",
     "itksnap": "ITK-SNAP: label maps and label description file",
     "bids": "BIDS derivatives data set",
-    "dicom-seg": "DICOM Segmentation, coded per vertebra (needs payerseg[dicom] and --source)",
+    "dicom-seg": "DICOM Segmentation, coded per vertebra (needs payerseg[dicom])",
     "mesh": "STL, PLY and GLB surfaces (needs payerseg[mesh])",
 }
 
@@ -38,8 +38,9 @@ FORMATS = {
 )
 @click.option(
     "--source",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="dicom-seg only: folder tree with the DICOM series that were segmented.",
+    type=click.Path(exists=True, path_type=Path),
+    help="dicom-seg only: folder or zip with the DICOM series that were segmented. "
+    "[default: where the run read them]",
 )
 @click.option("--only-case", multiple=True, metavar="ID", help="Only this case; repeatable.")
 def export(
@@ -57,9 +58,6 @@ def export(
     """
     from payerseg.exports.case_result import find_results
 
-    if "dicom-seg" in formats and source is None:
-        msg = "--to dicom-seg needs --source, the folder of the DICOM series that were segmented"
-        raise UsageError(msg)
     found = find_results(results)
     unknown = set(only_case) - {case.case_id for case in found.cases} - set(found.left_out)
     if unknown:
@@ -88,7 +86,7 @@ def _writer(name: str, source: Path | None) -> Callable[..., list[Path]]:
     if name == "dicom-seg":
         from payerseg.exports.dicom_seg import export_dicom_seg
 
-        return lambda cases, folder: export_dicom_seg(cases, folder, source or Path())
+        return lambda cases, folder: export_dicom_seg(cases, folder, source)
     from payerseg.exports import folders
 
     writers = {

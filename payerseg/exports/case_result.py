@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.series_reference import SeriesReference
 from payerseg.domain.volume import Volume
-from payerseg.errors import ArtifactError
+from payerseg.errors import ArtifactError, UnreadableScan
 from payerseg.imaging.files import read_volume
-from payerseg.results.artifacts import LANDMARKS_CSV, SEGMENTATION
+from payerseg.results.artifacts import LANDMARKS_CSV, SCAN, SEGMENTATION
 from payerseg.results.case_folder import CaseFolder
 from payerseg.results.formats import read_artifact
+
+
+@dataclass(frozen=True, slots=True)
+class DicomOrigin:
+    """Which DICOM series a case came from.
+
+    Attributes:
+        digest: `dicom.series.series_digest` of its UID.
+        reference: its files; None if they are no longer known or not there.
+    """
+
+    digest: str
+    reference: SeriesReference | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +48,19 @@ class CaseResult:
         """Read the label map in the stored order of the user's file."""
         return read_volume(self.segmentation)
 
+    def dicom_origin(self) -> DicomOrigin | None:
+        """Return the DICOM series that was segmented; None if the scan was another file.
+
+        Raises:
+            ArtifactError: scan.json or status.json is damaged.
+        """
+        folder = CaseFolder(self.segmentation.parent.parent, self.case_id)
+        scan = folder.path(SCAN)
+        facts = read_artifact(SCAN, scan).facts if scan.is_file() else {}
+        if "dicom_series" not in facts:
+            return None
+        return DicomOrigin(str(facts["dicom_series"]), _series_file(folder.status_path))
+
     def copy_segmentation(self, target: Path) -> Path:
         """Copy the label map byte for byte."""
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +79,18 @@ class FoundResults:
 
     cases: tuple[CaseResult, ...]
     left_out: dict[str, str]
+
+
+def _series_file(status: Path) -> SeriesReference | None:
+    """Return the files that a case's series consists of, as the last run noted them."""
+    try:
+        image = json.loads(status.read_text(encoding="utf-8")).get("image")
+        reference = SeriesReference.read(Path(image)) if image else None
+    except (OSError, ValueError, AttributeError, UnreadableScan):
+        return None
+    if reference is None or not all(path.is_file() for path in reference.files):
+        return None
+    return reference
 
 
 def find_results(root: Path) -> FoundResults:

@@ -15,17 +15,20 @@ import highdicom as hd
 import numpy as np
 import pydicom
 from highdicom.seg import Segmentation, SegmentDescription, segread
-from pydicom.errors import InvalidDicomError
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
 from payerseg import __version__
+from payerseg.dicom.checks import CT_CLASSES
+from payerseg.dicom.headers import DECODING_ERRORS, quiet
+from payerseg.dicom.series import series_digest
+from payerseg.dicom.source import DicomSource
 from payerseg.domain.colors import color_of
 from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import Region, Vertebra
 from payerseg.domain.volume import Volume
-from payerseg.errors import GridMismatch, InputError, UsageError
-from payerseg.exports.case_result import CaseResult
+from payerseg.errors import GridMismatch, InputError, UnreadableScan, UsageError
+from payerseg.exports.case_result import CaseResult, DicomOrigin
 from payerseg.imaging.resample import resample
 
 CATEGORY = Code("91723000", "SCT", "Anatomical structure")
@@ -41,26 +44,36 @@ THORACIC_SPINE = Code("122495006", "SCT", "Thoracic spine")
 _ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
 COVERAGE = 0.98
 """Least share of the label map's volume that must land on the source's slices."""
-CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+CT_IMAGE_STORAGE, *MULTI_FRAME_CLASSES = CT_CLASSES
 SERIES_NUMBER = 900
+REQUIRED_IF_EMPTY = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",
+)  # fmt: skip
+"""Type 2 of the patient, study and frame of reference modules (DICOM PS3.3 C.7)."""
 
 
-def export_dicom_seg(cases: Iterable[CaseResult], folder: Path, source: Path) -> list[Path]:
+def export_dicom_seg(
+    cases: Iterable[CaseResult], folder: Path, source: Path | None = None
+) -> list[Path]:
     """Write `<case>_seg.dcm` for each case whose source series is found.
 
     Args:
         cases: what to write.
         folder: where to.
-        source: folder tree with the DICOM series of one or more cases.
+        source: folder tree or zip with the DICOM series of one or more cases; None for cases that
+            came from DICOM: their series is taken from where the run found it.
 
     Raises:
-        UsageError: the tree holds no CT series.
+        UsageError: the tree holds no CT series, or a case's own series is not known.
         GridMismatch: no series of the tree fits a case.
     """
-    series = find_ct_series(source)
+    given = None if source is None else find_ct_series(source)
     written = []
     for case in cases:
         labels = case.read_labels()
+        origin = case.dicom_origin()
+        series = _own_series(case.case_id, origin) if given is None else _narrowed(given, origin)
         slices, frames = _fitting(labels, series, case.case_id)
         path = folder / f"{case.case_id}_seg.dcm"
         write_dicom_seg(frames, slices, path)
@@ -69,23 +82,74 @@ def export_dicom_seg(cases: Iterable[CaseResult], folder: Path, source: Path) ->
 
 
 def find_ct_series(source: Path) -> list[list[pydicom.Dataset]]:
-    """Read the CT series below a folder, each sorted along its normal; pixels are left unread.
+    """Read the CT series of a folder or zip, each sorted along its normal; pixels are left unread.
 
     Raises:
         UsageError: there is none.
     """
+    with DicomSource(source) as opened:
+        names = [name for name in opened.names() if opened.is_dicom(name)]
+        return _group(opened, names)
+
+
+def _own_series(case_id: str, origin: DicomOrigin | None) -> list[list[pydicom.Dataset]]:
+    """Read the series that a case came from.
+
+    Raises:
+        UsageError: it did not come from DICOM, or the files are no longer there.
+    """
+    if origin is None or origin.reference is None:
+        found = "did not come from DICOM" if origin is None else "has lost its DICOM files"
+        msg = (
+            f"{case_id} {found}; give --source, the folder or zip of the series that was segmented"
+        )
+        raise UsageError(msg)
+    with DicomSource(origin.reference.source) as opened:
+        return _group(opened, origin.reference.members)
+
+
+def _narrowed(
+    series: list[list[pydicom.Dataset]], origin: DicomOrigin | None
+) -> list[list[pydicom.Dataset]]:
+    """Return the very series that was segmented, if it is known and there; else all."""
+    if origin is None:
+        return series
+    same = [one for one in series if series_digest(str(one[0].SeriesInstanceUID)) == origin.digest]
+    return same or series
+
+
+def _group(source: DicomSource, names: Iterable[str]) -> list[list[pydicom.Dataset]]:
+    """Read CT slices and group them by series, each sorted along its normal."""
     found: dict[str, list[pydicom.Dataset]] = {}
-    for path in sorted(p for p in source.rglob("*") if p.is_file()):
+    n_multi_frame = 0
+    for name in names:
         try:
-            dataset = pydicom.dcmread(path, stop_before_pixels=True)
-        except (InvalidDicomError, OSError):
+            with source.open(name) as file, quiet():
+                dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+        except (*DECODING_ERRORS, UnreadableScan):
             continue
+        n_multi_frame += dataset.get("SOPClassUID") in MULTI_FRAME_CLASSES
         if dataset.get("SOPClassUID") == CT_IMAGE_STORAGE and "ImagePositionPatient" in dataset:
-            found.setdefault(str(dataset.SeriesInstanceUID), []).append(dataset)
+            found.setdefault(str(dataset.SeriesInstanceUID), []).append(_completed(dataset))
     if not found:
-        msg = f"{source} holds no CT slice in DICOM; expected the series that was segmented"
+        which = (
+            "only multi-frame CT, which this export cannot refer to"
+            if n_multi_frame
+            else "no CT slice"
+        )
+        msg = (
+            f"{source.root} holds {which}; expected the series that was segmented, as single slices"
+        )
         raise UsageError(msg)
     return [sorted(group, key=_along_normal) for group in found.values()]
+
+
+def _completed(dataset: pydicom.Dataset) -> pydicom.Dataset:
+    """Give a slice the empty values that its type must have; de-identified files often lack them."""
+    for name in REQUIRED_IF_EMPTY:
+        if name not in dataset:
+            setattr(dataset, name, "")
+    return dataset
 
 
 def slice_grid(dataset: pydicom.Dataset) -> Grid:

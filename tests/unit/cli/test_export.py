@@ -46,8 +46,9 @@ def test_mesh_of_one_case(results, tmp_path):
     assert (tmp_path / "out" / "mesh" / "a" / "a.glb").is_file()
 
 
-def test_dicom_seg_needs_the_source(results):
-    with pytest.raises(UsageError, match="needs --source"):
+def test_dicom_seg_of_another_scan_needs_the_source(results):
+    pytest.importorskip("highdicom")
+    with pytest.raises(UsageError, match="did not come from DICOM; give --source"):
         run(results, "--to", "dicom-seg")
 
 
