@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 import numpy as np
-from scan_variants import VARIANTS, MarkedScan
+from scan_variants import VARIANTS, MarkedScan, Variant, spine_free_volumes
 
 from payerseg.config.installation import default_bundle
 from payerseg.config.load import load_config
@@ -147,6 +148,11 @@ def summary_line(title: str, outcomes: list[Outcome]) -> str:
     )
 
 
+def scans_of(make: Variant, scans: list[MarkedScan]) -> Callable[[], Iterator[MarkedScan]]:
+    """Return what makes one version of every scan, one at a time."""
+    return lambda: (version for scan in scans for version in make(scan))
+
+
 HEADER = (
     "| version | scans | vertebrae | id rate % | mean mm | in box | all right | wrong "
     "| of these flagged | right but flagged |\n|---|---|---|---|---|---|---|---|---|---|"
@@ -175,10 +181,12 @@ def main(
     scans = marked_scans(data)
     record: dict[str, list[dict]] = {}
     click.echo(HEADER)
-    for title, make in VARIANTS.items():
+    groups = {title: scans_of(make, scans) for title, make in VARIANTS.items()}
+    groups["volumes without spine"] = spine_free_volumes
+    for title, versions in groups.items():
         if only and not any(word in title for word in only):
             continue
-        outcomes = [namer.outcome(version) for scan in scans for version in make(scan)]
+        outcomes = [namer.outcome(version) for version in versions()]
         click.echo(summary_line(title, outcomes))
         record[title] = [asdict(outcome) for outcome in outcomes]
         for outcome in outcomes:

@@ -12,6 +12,7 @@ from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.imaging.resample import box_shrink
+from payerseg.synthesis.negatives import NEGATIVES, synthesize_negative
 from payerseg.training.augment import rotation_matrix
 
 CUT_MM = 10.0
@@ -22,6 +23,8 @@ CHILD_SCALE = 0.75
 ROTATION_DEG = 25.0
 THICK_SLICE_MM = 5.0
 CAP_HU = (-1024, 3071)
+FRONT_MM, BESIDE_MM, ABOVE_C1_MM, SMALLEST_PART_MM = 45.0, 55.0, 30.0, 50.0
+"""Where vertebrae with all their processes have ended, and what is too small to be a scan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,36 @@ def capped(scan: MarkedScan) -> MarkedScan:
     return MarkedScan(f"{scan.name}/cap", ct, scan.truth, scan.unmarked)
 
 
+def without_spine(scan: MarkedScan) -> list[MarkedScan]:
+    """Cut out what lies in front of, left and right of the spine and above C1; none shows a vertebra."""
+    corners = scan.ct.grid.corners_mm()
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    points = scan.truth.positions_mm
+    first, last = points.min(axis=0), points.max(axis=0)
+    parts = {
+        "front": (low, np.array([high[0], first[1] - FRONT_MM, high[2]])),
+        "right": (low, np.array([first[0] - BESIDE_MM, high[1], high[2]])),
+        "left": (np.array([last[0] + BESIDE_MM, low[1], low[2]]), high),
+    }
+    if Vertebra.C1 in scan.truth:
+        above = scan.truth[Vertebra.C1].position_mm[2] + ABOVE_C1_MM
+        parts["above C1"] = (np.array([low[0], low[1], above]), high)
+    return [
+        MarkedScan(f"{scan.name}/{name}", _cropped(scan.ct, a, b), Landmarks())
+        for name, (a, b) in parts.items()
+        if np.all(b - a >= SMALLEST_PART_MM)
+    ]
+
+
+def spine_free_volumes() -> list[MarkedScan]:
+    """Return noise, an empty scan, a water phantom, a thigh, a slab of lung and a head above C1."""
+    return [
+        MarkedScan(f"{kind}/{seed}", synthesize_negative(kind, seed), Landmarks())
+        for kind in NEGATIVES
+        for seed in range(3)
+    ]
+
+
 Variant = Callable[[MarkedScan], list[MarkedScan]]
 
 VARIANTS: dict[str, Variant] = {
@@ -156,4 +189,5 @@ VARIANTS: dict[str, Variant] = {
     "5 mm slices": lambda s: [thick(s)],
     "+20 HU noise": lambda s: [noisy(s)],
     "12-bit cap": lambda s: [capped(s)],
+    "parts without spine": without_spine,
 }
