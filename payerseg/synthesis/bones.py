@@ -13,6 +13,8 @@ from payerseg.synthesis.shapes import DEPTH_STEP_MM, EDGE_MM
 
 Array = np.ndarray
 FAR_MM = -12.7
+SPECK_MM = -0.4
+"""Depth given to what is cut off: just outside the bone."""
 FACET_GAP_MM = 0.9
 """Least gap between two vertebrae's surfaces (cartilage of a facet joint)."""
 
@@ -123,6 +125,19 @@ class Bones:
         self.endplate[box][near] = np.exp(-(((np.abs(up) - half[2]) / 2.0) ** 2)) * (1 - rear)
 
 
+    def settle(self) -> None:
+        """Take away specks that parting from a neighbour has cut off, once all are drawn."""
+        for value, box in enumerate(ndimage.find_objects(self.labels), start=1):
+            if box is None:
+                continue
+            parts, count = ndimage.label(self.labels[box] == value)
+            if count > 1:
+                keep = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+                specks = (parts > 0) & (parts != keep)
+                self.labels[box][specks] = 0
+                self.depth_mm[box][specks] = SPECK_MM
+
+
 def _box(posed: PosedVertebra, grid: Grid, room_mm: float) -> tuple[slice, ...] | None:
     """Return the part of the grid that a vertebra can touch."""
     world = posed.center_mm + (posed.shape.hull_points_mm() * posed.scale) @ posed.axes
@@ -195,4 +210,4 @@ def _one_piece(depth: Array) -> Array:
     if count <= 1:
         return depth
     keep = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    return np.where((parts != keep) & (parts > 0), -0.4, depth).astype(np.float32)
+    return np.where((parts != keep) & (parts > 0), SPECK_MM, depth).astype(np.float32)

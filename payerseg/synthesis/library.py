@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from payerseg.domain.grid import Grid
+from payerseg.domain.grid import IDENTITY_DIRECTION, Grid
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.errors import DatasetError
 from payerseg.imaging.body_centers import VertebraBody
 from payerseg.imaging.files import read_volume
 from payerseg.imaging.orient import closest_orientation
+from payerseg.imaging.resample import resample
 from payerseg.synthesis.shapes import SpineShapes, VertebraShape, measure_spine
 from payerseg.synthesis.spine_axis import SpineAxis
 from payerseg.synthesis.torso import TorsoAtlas, build_torso
@@ -60,7 +61,7 @@ def read_library(folders: Iterable[Path]) -> ShapeLibrary:
         labels = _read(path)
         spines.append(measure_spine(folder.name, labels))
         torsos += [
-            build_torso(folder.name, _read(folder / name), labels)
+            build_torso(folder.name, _upright(_read(folder / name)), labels)
             for name in TORSO_FILES
             if (folder / name).is_file()
         ]
@@ -83,6 +84,17 @@ def joined(libraries: Iterable[ShapeLibrary]) -> ShapeLibrary:
 def _read(path: Path) -> Volume:
     volume = read_volume(path)
     return closest_orientation(volume.grid).apply(volume)
+
+
+def _upright(ids: Volume) -> Volume:
+    """Return a label map on axes along LPS (an oblique one is sampled at the nearest voxels)."""
+    if np.allclose(ids.grid.direction, IDENTITY_DIRECTION, atol=1e-3):
+        return ids
+    corners = ids.grid.corners_mm()
+    low, spacing = corners.min(axis=0), min(ids.grid.spacing_mm)
+    shape = np.ceil((corners.max(axis=0) - low) / spacing).astype(int)[::-1]
+    onto = Grid(tuple(shape.tolist()), (spacing,) * 3, tuple(low + spacing / 2))
+    return resample(ids, onto, interpolation="nearest")
 
 
 def save_library(library: ShapeLibrary, path: Path) -> None:

@@ -236,6 +236,7 @@ def _disc_share(upper: Pick, lower: Pick) -> float:
 def disc_mm(lower: Vertebra) -> float:
     """Return a usual height of the disc above a vertebra (rounded from textbook ranges)."""
     table = {Vertebra.C1: 4.0, Vertebra.C7: 5.0, Vertebra.T1: 5.0, Vertebra.T6: 4.0,
-             Vertebra.T11: 5.5, Vertebra.L1: 7.5, Vertebra.L4: 10.0, Vertebra.L6: 10.0}  # fmt: skip
+             Vertebra.T11: 5.5, Vertebra.L1: 7.5, Vertebra.L4: 9.5, Vertebra.L5: 8.5,
+             Vertebra.L6: 5.0}  # fmt: skip
     ranks = [v.rank for v in table]
     return float(np.interp(lower.rank, ranks, list(table.values())))

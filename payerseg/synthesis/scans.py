@@ -139,6 +139,7 @@ def scan_of(
     bones = Bones.empty(grid)
     for one in posed:
         bones.add(one, ripple)
+    bones.settle()
     seen = ripple.moved(np.array([p.landmark_mm for p in posed]))
     marks = Landmarks(Landmark(p.vertebra, tuple(c)) for p, c in zip(posed, seen, strict=True))
     context = Context(torsos, look.patient, float(rng.uniform(0.95, 1.08)))

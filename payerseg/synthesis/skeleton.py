@@ -68,6 +68,43 @@ def draw_ribs(bone_mm: Array, grid: Grid, posed: PosedVertebra, reach: float | N
         capsules(bone_mm, grid, world, radius)
 
 
+def join_ribs(bone_mm: Array, grid: Grid, posed: PosedVertebra) -> None:
+    """Grow necks and heads onto ribs that end short of their vertebra, in place.
+
+    Automatic rib masks stop 5-10 mm before the joint, and another spine's joints lie elsewhere.
+    """
+    half, size = posed.half_size_mm, float(posed.scale.mean())
+    for side in (1.0, -1.0):
+        local = np.array([
+            (side * (half[0] - 0.5), 0.75 * half[1], 0.55 * half[2]),
+            (side * (half[0] + 9 * size), half[1] + 8 * size, 0.5 * half[2]),
+            (side * (half[0] + 24 * size), half[1] + 15 * size, 0.2 * half[2]),
+        ])  # fmt: skip
+        points = posed.center_mm + local @ posed.axes
+        end = _nearest_bone(bone_mm, grid, points[2], 22.0 * size)
+        if end is None:
+            continue
+        path = _resampled(np.array([points[0], points[1], end]), 7)
+        capsules(bone_mm, grid, path, np.linspace(3.2, 4.4, 7) * size)
+
+
+def _nearest_bone(bone_mm: Array, grid: Grid, point_mm: Array, reach_mm: float) -> Array | None:
+    """Return the point deepest inside bone nearest to a point, None where there is none in reach."""
+    ends = grid.map_world_to_indices(np.stack([point_mm - reach_mm, point_mm + reach_mm]))
+    start = np.maximum(np.floor(ends[0]).astype(int), 0)
+    stop = np.minimum(np.ceil(ends[1]).astype(int) + 1, grid.shape)
+    if np.any(start >= stop):
+        return None
+    box = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+    inside = np.argwhere(bone_mm[box] > 1.0)
+    if not len(inside):
+        return None
+    world = grid.map_indices_to_world(inside + start)
+    far = np.linalg.norm(world - point_mm, axis=1)
+    nearest = int(np.argmin(far))
+    return world[nearest] if far[nearest] <= reach_mm else None
+
+
 def capsules(bone_mm: Array, grid: Grid, points_mm: Array, radius_mm: Array) -> None:
     """Draw a round rod through world points with a radius at each, in place (signed depth)."""
     step = np.asarray(grid.spacing_mm)

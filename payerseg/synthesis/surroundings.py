@@ -13,7 +13,7 @@ from payerseg.synthesis.noise import smooth_field
 from payerseg.synthesis.outline import NECK, TRUNK, draw_tubes, jittered, outline_depth
 from payerseg.synthesis.poses import PosedVertebra, disc_mm
 from payerseg.synthesis.shapes import DEPTH_STEP_MM
-from payerseg.synthesis.skeleton import capsules, draw_ribs, draw_skeleton
+from payerseg.synthesis.skeleton import capsules, draw_ribs, draw_skeleton, join_ribs
 from payerseg.synthesis.spine_axis import SpineAxis
 from payerseg.synthesis.tissues import Patient, Tissue
 from payerseg.synthesis.torso import LAST_RIB_IDS, TorsoAtlas, TorsoView
@@ -95,6 +95,8 @@ def surround(
     for one in posed:
         if one.vertebra is Vertebra.T13:
             draw_ribs(bone, grid, one, context.short_ribs)
+        elif one.vertebra.name[0] == "T" and context.torsos:
+            join_ribs(bone, grid, one)
     _add_canal(tissue, grid, axis, posed)
     for upper, lower in pairwise(posed):
         _add_disc(tissue, grid, upper, lower)
@@ -187,8 +189,7 @@ def _soft_slice(
     if level < -0.7:
         plane[within] = Tissue.BRAIN
     elif level < NECK_BELOW_LEVEL:
-        plane[within] = Tissue.VISCERAL
-        plane[within & ((depth < 5) | behind)] = Tissue.MUSCLE
+        plane[within] = Tissue.MUSCLE
     else:
         plane[within & behind] = Tissue.MUSCLE
     if views.has_organs(level):

@@ -20,7 +20,8 @@ def test_words_are_the_librarys():
 
 
 def test_phantoms_take_turns_and_are_resumed(tmp_path):
-    arguments = (tmp_path, "--phantom", "--count", 2, "--spacing", 6, "--variant", "usual", "--variant", "air")
+    arguments = [tmp_path, "--phantom", "--count", 2, "--spacing", 6]
+    arguments += ["--variant", "usual", "--variant", "air"]
     assert "1/2 synth_usual_body_000000\n" in run(*arguments)
     assert (tmp_path / "images" / "synth_air_body_000001.nii.gz").is_file()
     assert "(there already)" in run(*arguments)

@@ -17,7 +17,7 @@ def drawn(spacing=2.0, *, turn_deg=0.0, squeeze=0.0, ripple=None, fracture=None)
     posed = chain(picks, JointTurns(np.deg2rad([[turn_deg, 0, 0]] * 2)))
     posed = [p.moved(p.center_mm * (1, 1, 1 - squeeze)) for p in posed]
     low = np.min([p.center_mm for p in posed], axis=0) - (60, 30, 55)
-    high = np.max([p.center_mm for p in posed], axis=0) + (60, 90, 45)
+    high = np.max([p.center_mm for p in posed], axis=0) + np.array([60, 90, 45])
     shape = np.round((high - low) / spacing).astype(int)[::-1]
     bones = Bones.empty(Grid(tuple(shape.tolist()), (spacing,) * 3, tuple(low)))
     for one in posed:
