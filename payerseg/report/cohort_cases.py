@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +102,9 @@ def read_case(root: Path, case_id: str) -> CohortCase:
 def find_outliers(cases: Iterable[CohortCase]) -> tuple[Outlier, ...]:
     """Return the values that stand out of their level, the strangest first; cut vertebrae are left out."""
     grouped: dict[tuple[str, str], _Values] = defaultdict(_Values)
-    for case in cases:
-        for row in case.vertebrae:
-            for quantity in QUANTITIES:
-                if comparable(row, quantity):
-                    group = grouped[row["level"], quantity]
-                    group.cases.append(case.case_id)
-                    group.values.append(row[quantity])
+    for case_id, level, quantity, value in _comparable_values(cases):
+        grouped[level, quantity].cases.append(case_id)
+        grouped[level, quantity].values.append(value)
     found = []
     for (level, quantity), group in grouped.items():
         median, scores = modified_scores(group.values)
@@ -117,6 +114,14 @@ def find_outliers(cases: Iterable[CohortCase]) -> tuple[Outlier, ...]:
             if abs(score) > OUTLIER_SCORE
         ]
     return tuple(sorted(found, key=lambda outlier: -abs(outlier.score)))
+
+
+def _comparable_values(cases: Iterable[CohortCase]) -> Iterator[tuple[str, str, str, float]]:
+    """Yield (case, level, quantity, value) of everything that can be compared."""
+    for case in cases:
+        for row, quantity in product(case.vertebrae, QUANTITIES):
+            if comparable(row, quantity):
+                yield case.case_id, row["level"], quantity, row[quantity]
 
 
 def comparable(row: dict[str, Any], quantity: str) -> bool:

@@ -30,7 +30,7 @@ OFF_LANDMARK_MM = 3.0
 C1_OFF_LANDMARK_MM = 20.0
 """C1's centre is that of the dens, inside the ring, not in C1's bone."""
 FRAGMENT_ML, FRAGMENT_SHARE = 0.5, 0.05
-AIR_SHARE = 0.02
+AIR_SHARE = 0.04
 MIRROR_OVERLAP = 0.80
 """Masks of people and of good methods have 0.88 and more."""
 METAL_ML = 0.15

@@ -17,6 +17,8 @@ from payerseg.domain.volume import Volume
 AIR_HU = -300.0
 METAL_HU = 2000.0
 METAL_REACH_MM = 8.0
+NEAR_FACE_MM = 2.0
+"""Networks often leave out the last slices before a face."""
 MIRROR_CELL_MM = 3.0
 MIRROR_POINTS = 1000
 MIRROR_SHIFTS_MM = tuple(range(-6, 7, 2))
@@ -30,7 +32,7 @@ class MaskFacts:
 
     Attributes:
         volume_ml: of all its voxels.
-        at_border: whether it touches a face of the scan.
+        at_border: whether it comes within `NEAR_FACE_MM` of a face of the scan, so is probably cut.
         pieces_ml: volumes of its connected pieces, largest first.
         mirror_overlap: share of the mask that its mirror image covers, in the mirror plane that suits
             best, 0..1; perfectly symmetric = 1.
@@ -85,11 +87,11 @@ def _facts_of(
     voxel_ml = abs(float(np.linalg.det(labels.grid.matrix[:3, :3]))) / 1000
     pieces, n_pieces = ndimage.label(mask, np.ones((3, 3, 3)))
     sizes = np.sort(np.bincount(pieces.ravel())[1:])[::-1]
-    faces = zip(box, labels.grid.shape, strict=True)
+    faces = zip(box, labels.grid.shape, labels.grid.spacing_mm[::-1], strict=True)
     mark = landmarks.get(vertebra)
     return MaskFacts(
         volume_ml=float(sizes.sum()) * voxel_ml,
-        at_border=any(s.start == 0 or s.stop == n for s, n in faces),
+        at_border=any(min(s.start, n - s.stop) * mm <= NEAR_FACE_MM for s, n, mm in faces),
         pieces_ml=tuple((sizes[:n_pieces] * voxel_ml).tolist()),
         mirror_overlap=_mirror_overlap(block.with_array(mask), _up(vertebra, landmarks)),
         air_share=float(np.mean(hu[mask] < AIR_HU)),

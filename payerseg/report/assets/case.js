@@ -42,7 +42,7 @@ function tell(mm) {
   showPlace(mm);
   const { hu, label } = viewer.valueAt();
   const name = facts.names[label];
-  const place = `x ${mm[0].toFixed(0)}  y ${mm[1].toFixed(0)}  z ${mm[2].toFixed(0)} mm`;
+  const place = `${mm.map((value) => value.toFixed(0)).join(", ")} mm`;
   one("#place").innerHTML = "";
   one("#place").append(Object.assign(document.createElement("b"), { textContent: name || "" }), ` ${hu} HU · ${place}`);
 }

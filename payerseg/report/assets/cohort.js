@@ -187,8 +187,10 @@ function drawCase() {
   ];
   if (item.message && !lines.length) words.push(element("p", {}, item.message));
   const list = lines.map((finding) => element("li", {}, chip(finding.severity, finding.severity), finding.message));
-  for (const { level, quantity, value, median: usual } of item.outliers)
-    list.push(element("li", {}, chip("warning", "outlier"), `${level}: ${facts.quantities[quantity].replace(/, /, " ")} ${value.toFixed(1)}, others ${usual.toFixed(1)}.`));
+  for (const { level, quantity, value, median: usual } of item.outliers) {
+    const [what, unit] = facts.quantities[quantity].split(", ");
+    list.push(element("li", {}, chip("warning", "outlier"), `${level}: ${what.toLowerCase()} ${value.toFixed(1)} ${unit}, in others ${usual.toFixed(1)}.`));
+  }
   one(".words").replaceChildren(...words, element("ul", {}, ...list));
   const { rating, comment } = ratingOf(item.id);
   for (const button of all("[data-rate]")) button.setAttribute("aria-pressed", button.dataset.rate === rating);
