@@ -1,6 +1,6 @@
 """Dice of the masks: given the true points, and end to end.
 
-    python benchmarks/masks.py DATA [--pictures DIR]
+    python benchmarks/masks.py DATA
 
 DATA is a data set `payerseg train` reads; its `val` scans with masks are measured with the functions of the
 stages and the shipped weights. Vertebrae that the scan's upper or lower face cuts are left out: truths
@@ -9,6 +9,8 @@ treat them in different ways.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -25,13 +27,11 @@ from payerseg.domain.volume import Volume
 from payerseg.evaluation.mask_scores import dice
 from payerseg.imaging.files import read_volume
 from payerseg.imaging.orient import to_canonical
-from payerseg.imaging.png import write_png
 from payerseg.inference.predictor import Predictor
 from payerseg.networks.bundle import ModelBundle
 from payerseg.postprocess.mask_results import mask_rule, with_landmarks
 from payerseg.postprocess.vertebra_masks import merge_masks
 from payerseg.preprocess.inputs import vertebra_inputs
-from payerseg.report.figures import curved_views, thumbnail
 
 
 class Segmenter:
@@ -42,6 +42,11 @@ class Segmenter:
         bundle = ModelBundle.open(weights, "vertebrae_segmentation")
         self.sampling = bundle.card.sampling
         self.predictor = Predictor(bundle, self.config.precision)
+
+    @classmethod
+    def shipped(cls) -> Segmenter:
+        """Return a segmenter with the default weights."""
+        return cls(default_bundle("vertebrae_segmentation"))
 
     def labels(self, ct: Volume, landmarks: Landmarks) -> Volume:
         """Return the merged label map on the scan's grid."""
@@ -70,15 +75,17 @@ def line(title: str, scores: dict[Vertebra, float]) -> str:
     return f"| {title} | {mean:.3f} | {low:.2f} | {levels} |"
 
 
-@click.command(help=__doc__)
-@click.argument("data", type=click.Path(path_type=Path, exists=True))
-@click.option("--pictures", type=click.Path(path_type=Path), help="Folder for overlays.")
-def main(data: Path, pictures: Path | None) -> None:
-    """Measure and print."""
-    stages = ("spine_localization", "vertebrae_localization")
-    namer = Namer(load_config(), {stage: default_bundle(stage) for stage in stages})
-    segmenter = Segmenter(default_bundle("vertebrae_segmentation"))
-    click.echo("| scan | mean Dice | lowest | by level |\n|---|---|---|---|")
+@dataclass(frozen=True, slots=True)
+class MaskOutcome:
+    """Dice of one scan by level, given true points and end to end."""
+
+    name: str
+    given: dict[Vertebra, float]
+    whole: dict[Vertebra, float]
+
+
+def mask_outcomes(data: Path, namer: Namer, segmenter: Segmenter) -> Iterator[MaskOutcome]:
+    """Yield the outcome of every `val` scan that has masks."""
     for files in discover(data).cases:
         if files.split != "val" or not files.labels:
             continue
@@ -88,16 +95,32 @@ def main(data: Path, pictures: Path | None) -> None:
         if not case.landmarks:
             case = with_centers(case, truth)
         given = segmenter.labels(ct, case.landmarks)
-        title = f"{case.case_id}, true points"
-        click.echo(line(title, dice_by_level(given, truth, case.landmarks)))
-        decision = namer.decide(ct)
-        whole = segmenter.labels(ct, decision.landmarks)
-        title = f"{case.case_id}, end to end"
-        click.echo(line(title, dice_by_level(whole, truth, case.landmarks)))
-        if pictures:
-            pictures.mkdir(parents=True, exist_ok=True)
-            views = curved_views(ct, whole, decision.landmarks)
-            write_png(thumbnail(views), pictures / f"{case.case_id}.png")
+        whole = segmenter.labels(ct, namer.decide(ct).landmarks)
+        yield MaskOutcome(
+            case.case_id,
+            dice_by_level(given, truth, case.landmarks),
+            dice_by_level(whole, truth, case.landmarks),
+        )
+
+
+HEADER = "| scan | mean Dice | lowest | by level |\n|---|---|---|---|"
+
+
+def lines(outcome: MaskOutcome) -> list[str]:
+    """Return the Markdown rows of a scan."""
+    return [
+        line(f"{outcome.name}, true points", outcome.given),
+        line(f"{outcome.name}, end to end", outcome.whole),
+    ]
+
+
+@click.command(help=__doc__)
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+def main(data: Path) -> None:
+    """Measure and print."""
+    click.echo(HEADER)
+    for outcome in mask_outcomes(data, Namer.shipped(), Segmenter.shipped()):
+        click.echo("\n".join(lines(outcome)))
 
 
 if __name__ == "__main__":

@@ -77,6 +77,15 @@ class Namer:
         self.find = Predictor(self.spine, self.box_config.precision)
         self.name = Predictor(self.labels, self.naming_config.precision)
 
+    @classmethod
+    def shipped(cls, spine: Path | None = None, labels: Path | None = None) -> Namer:
+        """Return a namer with the default settings and, where none are given, the default weights."""
+        weights = {
+            "spine_localization": spine or default_bundle("spine_localization"),
+            "vertebrae_localization": labels or default_bundle("vertebrae_localization"),
+        }
+        return cls(load_config(), weights)
+
     def outcome(self, scan: MarkedScan) -> Outcome:
         """Name one scan's vertebrae and compare."""
         box, found, landmarks, review = None, "", Landmarks(), False
@@ -159,6 +168,26 @@ HEADER = (
 )
 
 
+def naming_outcomes(
+    data: Path, namer: Namer, only: tuple[str, ...] = ()
+) -> Iterator[tuple[str, list[Outcome]]]:
+    """Yield (version, outcomes); all versions, or those whose title holds one of `only`."""
+    scans = marked_scans(data)
+    groups = {title: scans_of(make, scans) for title, make in VARIANTS.items()}
+    groups["volumes without spine"] = spine_free_volumes
+    for title, versions in groups.items():
+        if not only or any(word in title for word in only):
+            yield title, [namer.outcome(version) for version in versions()]
+
+
+def failure_line(outcome: Outcome) -> str:
+    """Say what became of a scan that is not all right."""
+    flag = "flagged" if outcome.needs_review else "SILENT"
+    extras = f", invented {' '.join(outcome.extras)}" if outcome.extras else ""
+    right = f"{outcome.n_identified}/{outcome.n_true}"
+    return f"{outcome.name}: {right} right, {flag}{extras}; said {outcome.found}"
+
+
 @click.command(help=__doc__)
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("--only", multiple=True, help="Versions to measure; all when left out.")
@@ -173,30 +202,15 @@ def main(
     labels: Path | None,
 ) -> None:
     """Measure and print."""
-    weights = {
-        "spine_localization": spine or default_bundle("spine_localization"),
-        "vertebrae_localization": labels or default_bundle("vertebrae_localization"),
-    }
-    namer = Namer(load_config(), weights)
-    scans = marked_scans(data)
+    namer = Namer.shipped(spine, labels)
     record: dict[str, list[dict]] = {}
     click.echo(HEADER)
-    groups = {title: scans_of(make, scans) for title, make in VARIANTS.items()}
-    groups["volumes without spine"] = spine_free_volumes
-    for title, versions in groups.items():
-        if only and not any(word in title for word in only):
-            continue
-        outcomes = [namer.outcome(version) for version in versions()]
+    for title, outcomes in naming_outcomes(data, namer, only):
         click.echo(summary_line(title, outcomes))
-        record[title] = [asdict(outcome) for outcome in outcomes]
         for outcome in outcomes:
             if not outcome.all_right:
-                flag = "flagged" if outcome.needs_review else "SILENT"
-                click.echo(
-                    f"    {outcome.name}: {outcome.n_identified}/{outcome.n_true} {flag} "
-                    f"extras {' '.join(outcome.extras) or '-'}; said {outcome.found}",
-                    file=sys.stderr,
-                )
+                click.echo(f"    {failure_line(outcome)}", file=sys.stderr)
+        record[title] = [asdict(outcome) for outcome in outcomes]
         if json_path:
             json_path.write_text(json.dumps(record, indent=1))
 
