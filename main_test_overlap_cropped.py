@@ -17,7 +17,7 @@ from payerseg.cli.run_options import RunOptions, weights_options
     "--input_folder",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder of scans: .nii, .nii.gz, .mha, .mhd, .nrrd.",
+    help="Folder of scans (.nii, .nii.gz, .mha, .mhd, .nrrd), or folder tree or zip of DICOM.",
 )
 @click.option(
     "--output_folder",

@@ -37,7 +37,10 @@ from payerseg.driver.settings import RunSettings
 @config_options
 @as_run_options
 def run(options: RunOptions) -> int:
-    """Segment the spine in scans: files (.nii, .nii.gz, .mha, .mhd, .nrrd) or folders of them.
+    """Segment the spine in scans: files (.nii, .nii.gz, .mha, .mhd, .nrrd) or folders of them, and DICOM.
+
+    DICOM may be a folder tree, a zip or a file; one series per study is taken, see --series and
+    'payerseg dicom list'.
 
     The same command again continues where it was interrupted; what is fresh is not done twice.
 
