@@ -53,9 +53,12 @@ def lines_of(message: Message) -> list[str]:
 def summary_lines(summary: RunSummary) -> list[str]:
     """Return how a run ended: counts, then every case that needs attention."""
     counts = ", ".join(f"{count} {status}" for status, count in summary.counts().items())
-    head = (
-        f"done in {duration(summary.seconds)}: {counts or 'no cases'} · results in {summary.output}"
-    )
+    ended = f"done in {duration(summary.seconds)}: {counts or 'no cases'}"
+    head = f"{ended} · results in {summary.output}"
+    if summary.dry_run:
+        head = (
+            f"dry run: nothing was started, nothing written · results would be in {summary.output}"
+        )
     needy = [case for case in summary.cases if case.message]
     return [head, *(f"  {case.case_id} · {case.status} · {case.message}" for case in needy)]
 

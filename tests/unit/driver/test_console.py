@@ -89,6 +89,14 @@ def test_the_end_is_told_with_everything_that_needs_attention():
     ]
 
 
+def test_a_dry_run_claims_no_results():
+    planned = record(StageState.NOT_RUN).summary("r")
+    summary = RunSummary("r", Path("/out"), (planned,), 0, 0.1, dry_run=True)
+    assert lines_of(RunEnded(summary))[0] == (
+        "dry run: nothing was started, nothing written · results would be in /out"
+    )
+
+
 def test_the_console_prints_to_its_stream():
     stream = io.StringIO()
     Console(stream)(Notice("something"))
