@@ -11,8 +11,12 @@ from payerseg.imaging.files import read_volume, write_volume
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BLOCKS = [
-    pytest.param(block, id=f"{page}-{number}")
-    for page in ("README.md", "docs/python.md")
+    pytest.param(
+        block,
+        id=f"{page}-{number}",
+        marks=[pytest.mark.slow] if "Trainer(" in block else [],
+    )
+    for page in ("README.md", "docs/python.md", "docs/two-systems.md")
     for number, block in enumerate(
         re.findall(
             r"```python\n(.*?)```", (REPOSITORY / page).read_text(encoding="utf-8"), re.DOTALL
@@ -22,7 +26,7 @@ BLOCKS = [
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch, synthetic_spine, handmade_weights):
+def workplace(tmp_path, monkeypatch, synthetic_spine, handmade_weights, training_data):
     """A folder with the files that the examples name, and quick default weights."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(api, "default_bundle", lambda stage, family: handmade_weights[stage])
@@ -30,6 +34,7 @@ def workplace(tmp_path, monkeypatch, synthetic_spine, handmade_weights):
     (tmp_path / "scans").mkdir()
     for name in ("scan.nii.gz", "a.nii.gz", "b.nii.gz", "scans/c.nii.gz"):
         write_volume(ct, tmp_path / name)
+    shutil.copytree(training_data, tmp_path / "data")
     shutil.copytree(handmade_weights["vertebrae_segmentation"], tmp_path / "my" / "bundle")
     return tmp_path
 

@@ -66,7 +66,7 @@ def test_config_page_holds_every_key():
     assert all(f"`{name}`" in page for name in preset_names())
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md", "docs/two-systems.md"])
 def test_python_examples_parse(page, repository):
     blocks = re.findall(r"```python\n(.*?)```", read(repository, page), re.DOTALL)
     assert blocks

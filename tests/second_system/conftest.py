@@ -82,25 +82,3 @@ def _bright_and_nearest(classes: int) -> dict[str, np.ndarray]:
 def coded_scan(synthetic_spine, synthetic_grids):
     """A scan on an oblique grid whose levels the hand-made networks know by brightness."""
     return synthetic_spine(synthetic_grids["oblique"](), coded=True)
-
-
-@pytest.fixture(scope="session")
-def training_data(synthetic_spine, tmp_path_factory) -> Path:
-    """Two cases in the remake's own layout: images, landmarks, segmentations, train.txt, val.txt."""
-    from payerseg.imaging.files import write_volume
-
-    root = tmp_path_factory.mktemp("training_data")
-    for folder in ("images", "landmarks", "segmentations"):
-        (root / folder).mkdir()
-    for name in ("a", "b"):
-        spine = synthetic_spine(seed=ord(name), first="T12", last="L1")
-        write_volume(spine.ct, root / "images" / f"{name}.nii.gz")
-        write_volume(spine.labels, root / "segmentations" / f"{name}_seg.nii.gz")
-        rows = [
-            ",".join([str(v.verse_label), *(f"{x:.3f}" for x in mark.position_mm)])
-            for v, mark in spine.landmarks.items()
-        ]
-        (root / "landmarks" / f"{name}.csv").write_text("\n".join(["label,X,Y,Z", *rows]) + "\n")
-    (root / "train.txt").write_text("a\n")
-    (root / "val.txt").write_text("b\n")
-    return root

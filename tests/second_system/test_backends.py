@@ -52,7 +52,8 @@ def run(
     command = ["-m", "payerseg", "run", work / "scan.nii.gz", "-o", work / "out", "--json"]
     command += ["--preset", "tiny_test", "--backend", engine, "--device", "cpu", *flags]
     command += ["--to-stage", "vertebrae_segmentation"]
-    path = os.pathsep.join([str(work), str(repository)])
+    inherited = os.environ.get("PYTHONPATH", "")
+    path = os.pathsep.join(filter(None, [str(work), str(repository), inherited]))
     environment = {**os.environ, "PYTHONPATH": path, "NOTED": str(work / "noted")}
     environment.pop("KERAS_BACKEND", None)
     done = subprocess.run(

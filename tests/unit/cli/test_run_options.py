@@ -66,6 +66,20 @@ def test_options_reach_the_driver():
     assert (driver.device, driver.keep, driver.threads) == ("gpu:1", "all", 3)
 
 
+def test_a_preset_brings_its_own_weights():
+    settings = parse("--preset", "verse_pytorch", "--model_step1", "mine").settings()
+    assert settings.weights == {
+        "spine_localization": Path.cwd() / "mine",
+        "vertebrae_localization": default_bundle("vertebrae_localization", "verse_pytorch"),
+        "vertebrae_segmentation": default_bundle("vertebrae_segmentation", "verse_pytorch"),
+    }
+
+
+def test_the_engine_is_an_option():
+    assert parse("--backend", "torch").settings().config.driver.backend == "torch"
+    assert parse("--set", "driver.backend=jax").settings().config.driver.backend == "jax"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
