@@ -7,7 +7,7 @@ spine. A scan without a spine ends here, as `no_spine`.
 from payerseg.config.schema import SpineLocalizationConfig
 from payerseg.inference.predictor import Predictor
 from payerseg.networks.bundle import ModelBundle
-from payerseg.postprocess.spine_box import find_spine_box
+from payerseg.postprocess.spine_box import box_rule, find_spine_box
 from payerseg.preprocess.inputs import spine_input
 from payerseg.report.projections import spine_projection
 from payerseg.results.artifacts import CT, SPINE_BOX, SPINE_HEATMAP, STAGE1_PROJECTION
@@ -32,7 +32,7 @@ class SpineLocalization:
         heatmap = self.predictor.predict(spine_input(ct, self.sampling))
         case.note("heatmap_peak", round(float(heatmap.array.max()), 4))
         case.write(SPINE_HEATMAP, heatmap)
-        box = find_spine_box(heatmap, self.config.threshold, self.config.min_peak)
+        box = find_spine_box(heatmap, rule=box_rule(self.config))
         case.write(SPINE_BOX, box)
         case.write(STAGE1_PROJECTION, spine_projection(ct, box))
 

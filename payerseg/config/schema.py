@@ -50,6 +50,11 @@ class SpineLocalizationConfig:
     min_peak: float = option(
         0.2, "a heatmap whose peak is below this holds no spine", at_least=0.0, at_most=1.0
     )
+    box: Literal["whole", "reference"] = option(
+        "whole",
+        "whole = around all large parts, to the voxels' outer faces; reference = around the largest part, "
+        "one voxel short",
+    )
     precision: Precision = option("auto", PRECISION_TEXT)
     memory_mb: int = option(2000, MEMORY_TEXT, at_least=100)
 

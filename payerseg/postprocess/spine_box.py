@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from payerseg.config.schema import SpineLocalizationConfig
 from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.volume import Volume
 from payerseg.errors import SpineNotFound
@@ -38,6 +39,12 @@ class BoxRule:
 
 
 REFERENCE_BOX = BoxRule(0.5, min_peak=0.0, min_volume_ml=0.0, join_part=np.inf, whole_voxels=False)
+
+
+def box_rule(config: SpineLocalizationConfig) -> BoxRule:
+    """Return how the user wants the heatmap to become a box."""
+    rule = REFERENCE_BOX if config.box == "reference" else BoxRule()
+    return replace(rule, threshold=config.threshold, min_peak=config.min_peak)
 
 
 def find_spine_box(

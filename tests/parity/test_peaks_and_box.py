@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from payerseg.config.load import load_config
 from payerseg.domain.grid import Grid
 from payerseg.domain.volume import Volume
 from payerseg.errors import SpineNotFound
 from payerseg.imaging.regions import largest_component
 from payerseg.postprocess.peaks import REFERENCE_PEAKS, heatmap_candidates
-from payerseg.postprocess.spine_box import REFERENCE_BOX, find_spine_box
+from payerseg.postprocess.spine_box import box_rule, find_spine_box
 
 VALID_BOXES = {*(f"spine_{k}" for k in range(10)), "two_components", "diagonal_26conn"}
 
@@ -40,6 +41,8 @@ def test_p5_local_maxima(golden):
 
 
 def test_p7_spine_box(golden):
+    """By the `reference` preset, as a user gets it."""
+    rule = box_rule(load_config("reference").spine_localization)
     arrays = np.load(golden / "spine_bb.npz")
     index = json.loads((golden / "spine_bb_index.json").read_text())
     assert {c["name"] for c in index} >= VALID_BOXES
@@ -48,7 +51,7 @@ def test_p7_spine_box(golden):
         heat = arrays[f"{key}/heatmap"]
         volume = Volume(heat, Grid(heat.shape, (8.0, 8.0, 8.0), tuple(arrays[f"{key}/offset"])))
         if case["name"] in VALID_BOXES:
-            box = find_spine_box(volume, rule=REFERENCE_BOX)
+            box = find_spine_box(volume, rule=rule)
             assert box.low_mm == tuple(arrays[f"{key}/start"]), case["name"]
             assert box.high_mm == tuple(arrays[f"{key}/end"]), case["name"]
         elif case["name"] != "constant":  # a sure answer everywhere is no noise: it gets its box
