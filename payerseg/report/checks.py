@@ -22,6 +22,8 @@ from payerseg.report.mask_facts import MaskFacts
 CLOSE, FAR = 0.62, 1.45
 """Distance of two neighbours over the expected one; beyond, a level is doubled or skipped."""
 SEVERAL = 3
+UNEXPLAINED = "a bright place at"
+"""How stage 2 begins these reasons; in a confused scan there are dozens, one line tells them all."""
 OPTIONAL = (Vertebra.T13, Vertebra.L6)
 MIN_DISTANCES_FOR_SIZE = 3
 
@@ -53,8 +55,11 @@ def distances_mm(landmarks: Landmarks) -> dict[Vertebra, float]:
 
 def _naming(facts: CaseFacts) -> Iterator[Finding]:
     """Pass on why stage 2 wants a person to look."""
-    for reason in facts.decision.get("reasons", ()):
-        yield Finding("naming", Severity.REVIEW, _sentence(reason))
+    reasons = list(facts.decision.get("reasons", ()))
+    places = [reason for reason in reasons if reason.startswith(UNEXPLAINED)]
+    for reason in [reason for reason in reasons if reason not in places] + places[:1]:
+        more = f" So are {len(places) - 1} more." if reason in places and len(places) > 1 else ""
+        yield Finding("naming", Severity.REVIEW, _sentence(reason) + more)
 
 
 def _gaps(landmarks: Landmarks) -> Iterator[Finding]:

@@ -173,6 +173,18 @@ def test_what_earlier_stages_said_is_passed_on(facts):
     assert codes(told) == {"naming", "segmentation"}
 
 
+def test_many_unexplained_places_are_one_finding(facts):
+    places = [
+        f"a bright place at ({k}, 0, 0) mm, beside the spine, is unexplained" for k in range(9)
+    ]
+    told = replace(facts, decision=facts.decision | {"reasons": [places[0], "x", *places[1:]]})
+    messages = [finding.message for finding in found(told) if finding.code == "naming"]
+    assert messages == [
+        "X.",
+        "A bright place at (0, 0, 0) mm, beside the spine, is unexplained. So are 8 more.",
+    ]
+
+
 def test_edits_by_hand_are_told(facts, with_marks):
     edited = with_marks(facts, {L2: None, T12: np.add(at(facts, T12), (0, 3, 4))})
     edited = replace(edited, decision=facts.decision)
