@@ -1,6 +1,7 @@
 """What pyproject.toml promises is what the tree holds."""
 
 import tomllib
+from pathlib import PurePath
 
 
 def project(repository):
@@ -19,16 +20,28 @@ def test_every_package_is_shipped(repository):
     assert found - listed == set(), "in the tree but not shipped: add to [tool.setuptools] packages"
 
 
+def is_shipped(path, package, data):
+    """Tell by the rules of setuptools: a pattern counts below one package, and `*` crosses no slash."""
+    inside = path.relative_to(package)
+    patterns = [*data["*"], *data.get(".".join(package.parts), [])]
+    return any(
+        inside.match(pattern) and len(PurePath(pattern).parts) == len(inside.parts)
+        for pattern in patterns
+    )
+
+
 def test_every_data_file_in_a_package_is_shipped(repository):
-    patterns = project(repository)["tool"]["setuptools"]["package-data"]["*"]
-    missing = [
-        str(path.relative_to(repository))
-        for path in (repository / "payerseg").rglob("*")
-        if path.is_file()
-        and path.suffix not in (".py", ".pyc", ".md", ".so")
-        and "__pycache__" not in path.parts
-        and not any(path.match(pattern) for pattern in patterns)
-    ]
+    settings = project(repository)["tool"]["setuptools"]
+    packages = {PurePath(*name.split(".")) for name in settings["packages"]}
+    assert len(packages) == len(settings["packages"]), "a package is listed twice"
+    missing = []
+    for file in (repository / "payerseg").rglob("*"):
+        path = file.relative_to(repository)
+        is_data = file.is_file() and file.suffix not in (".py", ".pyc", ".md", ".so")
+        if is_data and "__pycache__" not in path.parts:
+            package = next(folder for folder in path.parents if folder in packages)
+            if not is_shipped(path, package, settings["package-data"]):
+                missing.append(str(path))
     assert not missing, f"no [tool.setuptools.package-data] pattern for {missing}"
 
 
