@@ -225,7 +225,8 @@ class PipelineRun:
                     + "; ".join(verdict.reasons)
                 )
             )
-            return replace(verdict, state=State.FRESH)
+            used = tuple(f"used though stale: {reason}" for reason in verdict.reasons)
+            return replace(verdict, state=State.FRESH, reasons=used)
         forced = ("forced",) if self._settings.force and in_range and not verdict.stale else ()
         if restore or forced:
             return replace(
@@ -241,7 +242,11 @@ class PipelineRun:
             msg = f"{path} has just gone; is another program changing the results?"
             raise ArtifactError(msg)
         state = StageState.EDITED if verdict.state is State.EDITED else StageState.FRESH
-        return replace(outcome_of(manifest, state), reasons=verdict.reasons)
+        outcome = replace(outcome_of(manifest, state), reasons=verdict.reasons)
+        if state is StageState.EDITED and outcome.message:
+            # whether the edit settles it is for the person to say
+            outcome = replace(outcome, message=f"before a person's edit: {outcome.message}")
+        return outcome
 
     def _note_plans(self, plan: StagePlan, stale: Mapping[str, Verdict]) -> None:
         for case_id, verdict in stale.items():

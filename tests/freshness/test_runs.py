@@ -51,6 +51,15 @@ def test_an_edit_is_respected_and_carried_on(bench):
     assert bench.states(bench.run()) == ["fresh", "edited", "fresh"]
 
 
+def test_doubts_from_before_an_edit_are_told_as_such(bench):
+    bench.scans(a="review")
+    bench.build()
+    bench.path(bench.pipeline[1].writes[0]).write_text("by hand")
+    (case,) = bench.run().cases
+    doubts = "the level is uncertain; one mask is small"
+    assert case.message == f"spine_localization: before a person's edit: {doubts}"
+
+
 def test_force_overwrites_an_edit_but_keeps_a_copy(bench):
     bench.build()
     derived = bench.path(bench.pipeline[1].writes[0])
