@@ -56,9 +56,9 @@ def verify(*, paths: tuple[Path, ...], stage: str | None) -> int:
     PATHS are bundle folders or checkpoints (default: the bundles of this installation). A checkpoint
     needs --stage. Exit code 3 if one is not sound.
     """
+    _quiet_engine()
     from payerseg.networks.bundle import ModelBundle
 
-    _quiet_engine()
     n_problems = 0
     for path in paths or bundles_in(weights_folder()):
         try:
@@ -93,6 +93,7 @@ def import_weights(
     CHECKPOINT is the prefix (`ckpt-50000`, without `.index`). Every variable of the network must be there
     with the right shape; optimiser state is left behind. TensorFlow is not needed. Prints the folder.
     """
+    _quiet_engine()
     from dataclasses import replace
 
     from payerseg.networks.bundle import ModelBundle, save
@@ -105,7 +106,6 @@ def import_weights(
     if (target / CARD_FILE).exists() and not force:
         msg = f"{target} holds a bundle already; choose another --output, or --force to replace it"
         raise UsageError(msg)
-    _quiet_engine()
     bundle = ModelBundle.open(prefix, stage)
     card = replace(bundle.card, weights_dtype="float16" if float16 else "float32")
     save(bundle.weights, card, target)
@@ -143,4 +143,5 @@ def _widths(widths: tuple[int, ...]) -> str:
 
 
 def _quiet_engine() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the engine's greetings are not for people
+    # before the engine is imported; its greetings are not for people
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
