@@ -31,7 +31,7 @@ Status = dict[str, Any]
 
 
 def write_exports(settings: RunSettings) -> tuple[str, ...]:
-    """Write all root-level tables, and the flat copies if asked for.
+    """Write all root-level tables, and the flat copies if asked for, now or by an earlier run.
 
     All cases of the output folder are in them, not only those of this run.
 
@@ -56,22 +56,38 @@ def write_exports(settings: RunSettings) -> tuple[str, ...]:
     valid = [[case_id, *_channels(rows)] for case_id, rows in landmarks.items()]
     _write_csv(output / "valid_landmarks.csv", valid)
     _write_csv(output / "summary.csv", _summary_lines(settings, statuses, landmarks))
-    if "flat" in settings.exports:
+    flat = output / FLAT_FOLDER
+    if "flat" in settings.exports or flat.is_dir():
         for case in cases:
             if _has(case, statuses, SEGMENTATION):
-                write_flat(case, landmarks.get(case.case_id, ()), output / FLAT_FOLDER)
+                write_flat(case, landmarks.get(case.case_id, ()), flat)
+            else:
+                _remove_flat(case.case_id, flat)
     return tuple(trouble)
 
 
 def write_flat(case: CaseFolder, rows: Sequence[LandmarkRow], folder: Path) -> None:
     """Write one case as three files named after it: mask, landmarks as table, landmarks as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    _copy(case.path(SEGMENTATION), folder / f"{case.case_id}_segmentation.nii.gz")
+    mask, table, plain = _flat_files(case.case_id, folder)
+    _copy(case.path(SEGMENTATION), mask)
     points = [(row.vertebra.verse_label, *row.position_mm) for row in rows]
-    _write_csv(folder / f"{case.case_id}_landmarks.csv", [["label", "X", "Y", "Z"], *points])
+    _write_csv(table, [["label", "X", "Y", "Z"], *points])
     entries = [dict(zip(("label", "X", "Y", "Z"), point, strict=True)) for point in points]
     text = json.dumps(entries, indent=1) + "\n"
-    _replace(folder / f"{case.case_id}_landmarks.json", lambda path: path.write_text(text))
+    _replace(plain, lambda path: path.write_text(text))
+
+
+def _flat_files(case_id: str, folder: Path) -> tuple[Path, Path, Path]:
+    names = ("segmentation.nii.gz", "landmarks.csv", "landmarks.json")
+    mask, table, plain = (folder / f"{case_id}_{name}" for name in names)
+    return mask, table, plain
+
+
+def _remove_flat(case_id: str, folder: Path) -> None:
+    """Take away the copies of a result that is no longer true."""
+    for path in _flat_files(case_id, folder):
+        path.unlink(missing_ok=True)
 
 
 def _has(case: CaseFolder, statuses: dict[str, Status], artifact: Artifact) -> bool:

@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -152,6 +153,19 @@ def test_flat_copies(settings):
     ]
     first = json.loads((flat / "a_landmarks.json").read_text())[0]
     assert first == {"label": 19, "X": 1.5, "Y": -2.25, "Z": 100.125}
+
+
+def test_flat_copies_stay_true_in_runs_that_do_not_ask_for_them(settings):
+    make_case(settings, "a")
+    make_case(settings, "b")
+    write_exports(settings)
+    flat = settings.output / "flat"
+    (flat / "notes.txt").write_text("a person's")
+    make_case(settings, "a", table="label,X,Y,Z\nL2,1,2,3\n")
+    make_case(settings, "b", {name: {"state": "no_spine"} for name in STATES}, status="no_spine")
+    write_exports(replace(settings, exports=()))
+    assert (flat / "a_landmarks.csv").read_text().splitlines()[1:] == ["21,1.0,2.0,3.0"]
+    assert sorted(path.name for path in flat.iterdir() if path.name[0] != "a") == ["notes.txt"]
 
 
 def test_a_flat_copy_is_a_copy_and_made_again_only_when_needed(settings, tmp_path):
