@@ -33,6 +33,9 @@ from payerseg.postprocess.mask_results import mask_rule, with_landmarks
 from payerseg.postprocess.vertebra_masks import merge_masks
 from payerseg.preprocess.inputs import vertebra_inputs
 
+CUT_SHARE = 0.1
+"""A vertebra that shows more than this part of its largest section in the first or last slice is cut."""
+
 
 class Segmenter:
     """Stage 3 without files."""
@@ -61,7 +64,8 @@ def dice_by_level(found: Volume, truth: Volume, wanted: Landmarks) -> dict[Verte
     out = {}
     for vertebra in wanted:
         mask = truth.array == vertebra.verse_label
-        if mask.any() and not mask[0].any() and not mask[-1].any():
+        areas = mask.sum(axis=(1, 2))
+        if mask.any() and max(areas[0], areas[-1]) <= CUT_SHARE * areas.max():
             out[vertebra] = dice(found.array == vertebra.verse_label, mask)
     return out
 
