@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -69,7 +69,7 @@ class CaseSummary:
     Attributes:
         case_id: its name.
         status: of the closed set: ok, ok_needs_review, no_spine, failed_<stage>_<kind>, blocked, not_run.
-        message: one sentence for people; empty when ok.
+        message: one sentence for people; empty when all is done and ok.
         image: the scan; None if it is not known.
         stages: in pipeline order.
         run_id: which run wrote this.
@@ -200,9 +200,12 @@ class CaseRecord:
                 return outcome
         return None
 
-    def summary(self, run_id: str) -> CaseSummary:
-        """Return the case's final word."""
+    def summary(self, run_id: str, pipeline: Sequence[str] = ()) -> CaseSummary:
+        """Return the case's final word; `pipeline` names all stages, also those not asked for."""
         status, message = self._final()
+        if self.ends() is None and self.stages and len(self.stages) < len(pipeline):
+            partly = f"done up to {list(self.stages)[-1]}, later stages were not asked for"
+            message = f"{partly}; {message}" if message else partly
         return CaseSummary(self.case_id, status, message, self.image, dict(self.stages), run_id)
 
     def _final(self) -> tuple[str, str]:

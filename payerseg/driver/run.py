@@ -328,7 +328,9 @@ class PipelineRun:
 
     def _end(self) -> RunSummary:
         self._survey_later_stages()
-        cases = tuple(record.summary(self.run_id) for _, record in sorted(self._records.items()))
+        stages = [spec.name for spec in self._settings.pipeline]
+        records = [record for _, record in sorted(self._records.items())]
+        cases = tuple(record.summary(self.run_id, stages) for record in records)
         exit_code = exit_code_of(cases) if self._exit_code is None else self._exit_code
         if self._settings.dry_run:
             exit_code = ExitCode.OK if self._exit_code is None else self._exit_code

@@ -51,6 +51,16 @@ def test_an_edit_is_respected_and_carried_on(bench):
     assert bench.states(bench.run()) == ["fresh", "edited", "fresh"]
 
 
+def test_a_part_of_the_pipeline_is_told_as_a_part(bench):
+    (case,) = bench.run(to_stage="spine_localization").cases
+    expected = "done up to spine_localization, later stages were not asked for"
+    assert (case.status, case.message) == ("ok", expected)
+    (case,) = bench.run().cases
+    assert (case.status, case.message) == ("ok", "")
+    (case,) = bench.run(to_stage="spine_localization").cases
+    assert case.message == "", "the later stages are still fresh"
+
+
 def test_doubts_from_before_an_edit_are_told_as_such(bench):
     bench.scans(a="review")
     bench.build()
