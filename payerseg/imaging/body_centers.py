@@ -222,7 +222,9 @@ def _walls(block: _Block, center: Array, axes: Array, axis: int) -> tuple[float,
     return ends[0], ends[1]
 
 
-def _dens_point(blocks: dict[Vertebra, _Block], bodies: dict[Vertebra, VertebraBody]) -> VertebraBody:
+def _dens_point(
+    blocks: dict[Vertebra, _Block], bodies: dict[Vertebra, VertebraBody]
+) -> VertebraBody:
     """Return C1's point: the dens (a part of C2) at the height of C1's anterior arch."""
     block, first = blocks[Vertebra.C1], bodies[Vertebra.C1]
     points = block.grid.map_indices_to_world(np.argwhere(block.occupancy > 0.5))

@@ -134,10 +134,15 @@ def sample(volume: Volume, frame: Frame) -> np.ndarray:
     Returns:
         float32 (n left, n back, n up).
     """
-    places = np.stack(np.meshgrid(*_ticks(), indexing="ij"), axis=-1)
-    zyx = volume.grid.map_world_to_indices(frame.map_to_world(places).reshape(-1, 3))
-    values = ndimage.map_coordinates(volume.array, zyx.T, np.float32, order=1, mode="grid-constant")
-    return values.reshape(places.shape[:3])
+    ticks = _ticks()
+    first = np.array([tick[0] for tick in ticks])
+    # Frame and grid are both regular, so four places tell where all the others are.
+    four = frame.map_to_world(first + STEP_MM * np.concatenate([np.zeros((1, 3)), np.eye(3)]))
+    zyx = volume.grid.map_world_to_indices(four)
+    return ndimage.affine_transform(
+        volume.array, (zyx[1:] - zyx[0]).T, zyx[0], tuple(len(tick) for tick in ticks), np.float32,
+        order=1, mode="grid-constant",
+    )  # fmt: skip
 
 
 def _ticks() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
+from scipy import ndimage
 
 from payerseg.config.schema import VertebraeSegmentationConfig
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
-from payerseg.imaging.regions import bounding_block
 from payerseg.postprocess.vertebra_masks import (
     PAYERSEG_MASKS,
     MaskRule,
@@ -42,14 +42,22 @@ def with_landmarks(
 
 def single_masks(merged: MergedMasks, extent: Literal["cropped", "full"]) -> dict[Vertebra, Volume]:
     """Return one 0/1 mask per vertebra that has voxels, cropped to it or on the whole grid."""
-    masks = {}
+    labels, masks = merged.labels, {}
+    # One pass finds all blocks; comparing the whole scan once per vertebra takes seconds and gigabytes.
+    boxes = ndimage.find_objects(labels.array)
     for report in merged.reports:
-        mask = merged.labels.array == report.vertebra.verse_label
-        block = bounding_block(mask)
-        if block is None:
+        label = report.vertebra.verse_label
+        box = boxes[label - 1] if label <= len(boxes) else None
+        if box is None:
             continue
-        volume = Volume(mask.astype(np.uint8), merged.labels.grid)
-        masks[report.vertebra] = volume if extent == "full" else volume.cropped(*block)
+        inside = (labels.array[box] == label).astype(np.uint8)
+        if extent == "full":
+            whole = np.zeros(labels.grid.shape, np.uint8)
+            whole[box] = inside
+            masks[report.vertebra] = labels.with_array(whole)
+        else:
+            grid = labels.grid.window(tuple(axis.start for axis in box), inside.shape)
+            masks[report.vertebra] = Volume(inside, grid)
     return masks
 
 

@@ -154,15 +154,15 @@ def _mirror_overlap(mask: Volume, up: np.ndarray) -> float:
     cell_mm = max(MIRROR_CELL_MM, *mask.grid.spacing_mm)
     low = own.min(axis=0) - cell_mm
     size = ((own.max(axis=0) - low) / cell_mm).astype(int) + 2
-    filled = np.zeros(size, bool)
-    filled[tuple(((own - low) / cell_mm).astype(int).T)] = True
+    framed = np.zeros(size + 2, bool)
+    framed[tuple(((own - low) / cell_mm).astype(int).T + 1)] = True
     chosen = own[:: max(1, len(own) // MIRROR_POINTS)]
     shifts = np.array(MIRROR_SHIFTS_MM)[:, None, None]
     best = 0.0
     for turn, tilt in product(MIRROR_TURNS_DEGREES, MIRROR_TILTS_DEGREES):
         normal = _turned_left(turn, tilt)
         mirrored = chosen - 2 * ((chosen @ normal)[:, None] - shifts) * normal
-        best = max(best, float(_inside(filled, (mirrored - low) / cell_mm).mean(axis=1).max()))
+        best = max(best, float(_inside(framed, (mirrored - low) / cell_mm).mean(axis=1).max()))
     return best
 
 
@@ -172,9 +172,14 @@ def _turned_left(turn_degrees: float, tilt_degrees: float) -> np.ndarray:
     return np.array([np.cos(turn) * np.cos(tilt), np.sin(turn) * np.cos(tilt), np.sin(tilt)])
 
 
-def _inside(filled: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Tell for (..., 3) continuous cells whether they are filled."""
-    index = np.floor(cells).astype(int)
-    within = np.all((index >= 0) & (index < filled.shape), axis=-1)
-    index[~within] = 0
-    return within & filled[tuple(np.moveaxis(index, -1, 0))]
+def _inside(framed: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Tell for (..., 3) continuous cells whether they are filled.
+
+    Args:
+        framed: filled cells, with one empty cell around them that stands for all beyond.
+        cells: counted without that frame.
+    """
+    # Beyond the frame's empty cells lies the frame itself; truncation is floor for what is above 0.
+    index = np.clip(cells + 1, 0, np.array(framed.shape) - 0.5).astype(np.intp)
+    _, n_back, n_up = framed.shape
+    return framed.ravel()[(index[..., 0] * n_back + index[..., 1]) * n_up + index[..., 2]]

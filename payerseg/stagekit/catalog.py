@@ -104,8 +104,6 @@ QUALITY_REPORT = StageSpec(
     reads=(
         a.CT,
         a.SCAN,
-        a.SPINE_BOX,
-        a.CANDIDATES,
         a.LANDMARKS_CSV,
         a.LANDMARKS_JSON,
         a.SEGMENTATION,

@@ -47,7 +47,9 @@ class Ripple:
         for axis in range(3):
             waves = [
                 float(self.amplitude_mm[axis, k])
-                * np.sin(2 * np.pi / self.wavelength_mm[axis, k] * along[k] + self.phase_rad[axis, k])
+                * np.sin(
+                    2 * np.pi / self.wavelength_mm[axis, k] * along[k] + self.phase_rad[axis, k]
+                )
                 for k in range(3)
                 if k != axis
             ]
@@ -124,7 +126,6 @@ class Bones:
         self.posterior[box][near] = rear
         self.endplate[box][near] = np.exp(-(((np.abs(up) - half[2]) / 2.0) ** 2)) * (1 - rear)
 
-
     def settle(self) -> None:
         """Take away specks that parting from a neighbour has cut off, once all are drawn."""
         for value, box in enumerate(ndimage.find_objects(self.labels), start=1):
@@ -155,7 +156,9 @@ def _local_mm(
 ) -> tuple[Array, Array, Array]:
     """Return the voxels' (left, back, up) mm from the body centre, before scale; grid is axis-aligned."""
     at = [
-        (np.arange(s.start, s.stop) * grid.spacing_mm[2 - k] + grid.origin_mm[2 - k]).astype(np.float32)
+        (np.arange(s.start, s.stop) * grid.spacing_mm[2 - k] + grid.origin_mm[2 - k]).astype(
+            np.float32
+        )
         for k, s in enumerate(box)
     ]
     z, y, x = at[0][:, None, None], at[1][None, :, None], at[2][None, None, :]
@@ -195,12 +198,16 @@ def _depth(posed: PosedVertebra, left: Array, back: Array, up: Array) -> Array:
     return depth
 
 
-def _add_spur(depth: Array, spur: Spur, half: list[float], local: tuple[Array, Array, Array]) -> None:
+def _add_spur(
+    depth: Array, spur: Spur, half: list[float], local: tuple[Array, Array, Array]
+) -> None:
     """Grow a lip on the rim of an endplate (smooth union of signed depths), in place."""
     left, back, up = local
     rim = 0.92 * half[0] * np.cos(spur.angle_rad), 0.92 * half[1] * np.sin(spur.angle_rad)
     height = (0.9 if spur.top else -0.9) * half[2]
-    far = np.sqrt((left - float(rim[0])) ** 2 + (back - float(rim[1])) ** 2 + (1.6 * (up - height)) ** 2)
+    far = np.sqrt(
+        (left - float(rim[0])) ** 2 + (back - float(rim[1])) ** 2 + (1.6 * (up - height)) ** 2
+    )
     np.maximum(depth, spur.size_mm - far, out=depth)
 
 

@@ -157,7 +157,9 @@ def _with_neighbour(
         return picks
     other = others[int(rng.integers(len(others)))]
     wide = last.shape.body.half_size_mm[:2].mean() * last.scale
-    pick = Pick(USUAL[index], other, float(np.clip(wide / other.body.half_size_mm[:2].mean(), 0.7, 1.3)))
+    pick = Pick(
+        USUAL[index], other, float(np.clip(wide / other.body.half_size_mm[:2].mean(), 0.7, 1.3))
+    )
     return [*picks, pick] if end else [pick, *picks]
 
 

@@ -45,7 +45,9 @@ class Curvature:
     @classmethod
     def draw(cls, variant: str, rng: np.random.Generator) -> Curvature:
         """Draw a spine; "scoliosis" and "kyphosis" bend it as their names say."""
-        cobb = float(rng.uniform(22, 55)) if variant == "scoliosis" else abs(float(rng.normal(0, 4)))
+        cobb = (
+            float(rng.uniform(22, 55)) if variant == "scoliosis" else abs(float(rng.normal(0, 4)))
+        )
         gibbus = float(rng.uniform(20, 45)) if variant == "kyphosis" else 0.0
         return cls(
             pitch_deg=float(rng.normal(0, 5)),

@@ -172,7 +172,9 @@ def _arms(hu: Array, grid: Grid, rng: np.random.Generator) -> None:
     z = grid.corners_mm()[:, 2]
     for side in (1, -1):
         x = center[0] + side * rng.uniform(205, 235)
-        path = np.array([(x, center[1], z.min() - 20), (x - side * 10, center[1] - 12, z.max() + 20)])
+        path = np.array(
+            [(x, center[1], z.min() - 20), (x - side * 10, center[1] - 12, z.max() + 20)]
+        )
         flesh = np.full(hu.shape, NOTHING_MM, np.float32)
         capsules(flesh, grid, path, np.full(2, float(rng.uniform(36, 50))))
         bone = np.full(hu.shape, NOTHING_MM, np.float32)
@@ -198,7 +200,8 @@ def _metal_streaks(metal: Array, grid: Grid, rng: np.random.Generator) -> Array:
             far = np.hypot(dy * grid.spacing_mm[1], dx * grid.spacing_mm[0])
             waves = rng.normal(0, 1, (10, 2))
             pattern = sum(
-                a * np.cos(n * angle + 6.28 * b) for n, (a, b) in zip(range(2, 40, 4), waves, strict=True)
+                a * np.cos(n * angle + 6.28 * b)
+                for n, (a, b) in zip(range(2, 40, 4), waves, strict=True)
             )
             strength = 28.0 * min(float(size) * grid.spacing_mm[0] ** 2, 60.0) ** 0.5
             out[k] += strength * pattern / (1 + (far / 14.0) ** 1.3)

@@ -134,12 +134,16 @@ def load_library(path: Path) -> ShapeLibrary:
         for key in packed.files:
             if key != "format":
                 kind, index, source, item, part = key.split("/")
-                groups.setdefault((kind, index, source), {}).setdefault(item, {})[part] = packed[key]
+                groups.setdefault((kind, index, source), {}).setdefault(item, {})[part] = packed[
+                    key
+                ]
     spines, torsos = [], []
     for (kind, _, source), items in sorted(groups.items()):
         if kind == "spine":
             shapes = {Vertebra[n]: _shape(Vertebra[n], source, parts) for n, parts in items.items()}
-            spines.append(SpineShapes(source, dict(sorted(shapes.items(), key=lambda s: s[0].rank))))
+            spines.append(
+                SpineShapes(source, dict(sorted(shapes.items(), key=lambda s: s[0].rank)))
+            )
         else:
             torsos.append(_torso(source, items["torso"]))
     return ShapeLibrary(tuple(spines), tuple(torsos))
@@ -148,7 +152,9 @@ def load_library(path: Path) -> ShapeLibrary:
 def _shape(vertebra: Vertebra, source: str, parts: dict[str, np.ndarray]) -> VertebraShape:
     frame, depth = parts["frame"], parts["depth"]
     body = VertebraBody(frame[0], frame[1:4], frame[4], frame[5])
-    return VertebraShape(vertebra, source, depth, Grid(depth.shape, tuple(frame[7]), tuple(frame[6])), body)
+    return VertebraShape(
+        vertebra, source, depth, Grid(depth.shape, tuple(frame[7]), tuple(frame[6])), body
+    )
 
 
 def _torso(source: str, parts: dict[str, np.ndarray]) -> TorsoAtlas:

@@ -29,7 +29,14 @@ def synthesize_negative(
     Raises:
         ValueError: no such kind.
     """
-    painters = {"noise": _noise, "air": _air, "water": _water, "thigh": _thigh, "lung": _lung, "head": _head}
+    painters = {
+        "noise": _noise,
+        "air": _air,
+        "water": _water,
+        "thigh": _thigh,
+        "lung": _lung,
+        "head": _head,
+    }
     if kind not in painters:
         msg = f"negative {kind!r} is unknown; expected one of {', '.join(NEGATIVES)}"
         raise ValueError(msg)
@@ -102,7 +109,9 @@ def _lung(grid: Grid, rng: np.random.Generator) -> Array:
 def _head(grid: Grid, rng: np.random.Generator) -> Array:
     z, y, x = _centered(grid)
     size = rng.uniform(0.9, 1.05)
-    radius = np.sqrt((x / 72) ** 2 + (y / 92) ** 2 + ((z + grid.extent_mm[2] / 2 - 20) / 90) ** 2) / size
+    radius = (
+        np.sqrt((x / 72) ** 2 + (y / 92) ** 2 + ((z + grid.extent_mm[2] / 2 - 20) / 90) ** 2) / size
+    )
     hu = np.where(radius < 1.07, 20.0, -1000.0)
     hu[(radius < 1.0) & (radius > 0.93)] = 1100
     brain = radius <= 0.93

@@ -120,7 +120,9 @@ def outline_depth(level: float, left: Array, back: Array, fat_mm: float) -> Arra
     width, front, rear = (np.interp(level, OUTLINE[:, 0], OUTLINE[:, k]) for k in (1, 2, 3))
     middle, depth = (rear - front) / 2, (rear + front) / 2
     power = 2.6 if level > 6 else 2.2
-    radius = (np.abs(left / width) ** power + np.abs((back - middle) / depth) ** power) ** (1 / power)
+    radius = (np.abs(left / width) ** power + np.abs((back - middle) / depth) ** power) ** (
+        1 / power
+    )
     return (1 - radius) * min(width, depth) - 0.6 * fat_mm
 
 
@@ -168,7 +170,8 @@ def jittered(tubes: tuple[Tube, ...], rng: np.random.Generator) -> tuple[Tube, .
         shift = rng.normal(0, (0, 0.08 * tube.knots[0][3] + 0.8, 0.08 * tube.knots[0][4] + 0.8))
         grow = rng.uniform(0.82, 1.2, 2)
         knots = tuple(
-            (k[0], k[1] + shift[1], k[2] + shift[2], k[3] * grow[0], k[4] * grow[1]) for k in tube.knots
+            (k[0], k[1] + shift[1], k[2] + shift[2], k[3] * grow[0], k[4] * grow[1])
+            for k in tube.knots
         )
         out.append(Tube(tube.tissue, knots, tube.paired, tube.round_ends))
     return tuple(out)

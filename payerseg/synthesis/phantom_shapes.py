@@ -52,7 +52,8 @@ def phantom_shape(vertebra: Vertebra) -> VertebraShape:
     shape = np.ceil((reach - low) / PHANTOM_SPACING_MM).astype(int)
     grid = Grid(tuple(shape[::-1].tolist()), (PHANTOM_SPACING_MM,) * 3, tuple(low))
     z, y, x = (
-        (np.arange(n) * PHANTOM_SPACING_MM + low[2 - j]).astype(np.float32) for j, n in enumerate(grid.shape)
+        (np.arange(n) * PHANTOM_SPACING_MM + low[2 - j]).astype(np.float32)
+        for j, n in enumerate(grid.shape)
     )
     at = np.abs(x)[None, None, :], y[None, :, None], z[:, None, None]
     if vertebra is Vertebra.C1:
@@ -79,7 +80,9 @@ def _body(at: tuple[Array, Array, Array], half: tuple[float, float, float]) -> A
     width, depth, height = half
     waist = 1 - 0.10 * (1 - np.clip(np.abs(z) / height, 0, 1) ** 2)
     flat = np.where(y > 0, 3.2, 2.2)
-    radius = (np.abs(x / (width * waist)) ** flat + np.abs(y / (depth * waist)) ** flat) ** (1 / flat)
+    radius = (np.abs(x / (width * waist)) ** flat + np.abs(y / (depth * waist)) ** flat) ** (
+        1 / flat
+    )
     wall = (1 - radius) * min(width, depth)
     return np.minimum(wall, height - np.abs(z))
 
@@ -94,8 +97,16 @@ def _arch(vertebra: Vertebra, at: tuple[Array, Array, Array], sizes: list[float]
         ((min(side, width - 2), depth - 4, level), (side, depth + canal_d, level), thin + 1.0),
         ((side, depth + canal_d, level), (0.74 * side, rear - 0.2 * canal_d, 0), thin),
         ((0.74 * side, rear - 0.2 * canal_d, 0), (0, rear + 2.5, -0.5 * height), thin),
-        ((side, depth + canal_d + 2, level), (side + 1, depth + canal_d + 5, height + 4), thin + 0.6),
-        ((side, depth + canal_d + 2, level), (side - 1, depth + canal_d + 8, -height - 5), thin + 0.4),
+        (
+            (side, depth + canal_d + 2, level),
+            (side + 1, depth + canal_d + 5, height + 4),
+            thin + 0.6,
+        ),
+        (
+            (side, depth + canal_d + 2, level),
+            (side - 1, depth + canal_d + 8, -height - 5),
+            thin + 0.4,
+        ),
         ((0, rear, -0.4 * height), (0, rear + behind, -0.4 * height - drop), thin),
     ]
     if vertebra.name[0] == "C":

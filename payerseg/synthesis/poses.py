@@ -197,7 +197,9 @@ def _towards(axes: Array, wanted: Array) -> Array:
 def _joint(upper: Pick, lower: Pick) -> tuple[Array, Array]:
     """Return the offset (in the upper one's axes, mm) and the lower one's axes in the upper's."""
     a, b = upper.shape, lower.shape
-    if a.source == b.source and b.vertebra.rank == a.vertebra.rank + 1 + (a.vertebra is Vertebra.T12):
+    if a.source == b.source and b.vertebra.rank == a.vertebra.rank + 1 + (
+        a.vertebra is Vertebra.T12
+    ):
         scale = (upper.scale + lower.scale) / 2
         offset = a.body.axes @ (b.body.center_mm - a.body.center_mm) * scale
         relative = b.body.axes @ a.body.axes.T

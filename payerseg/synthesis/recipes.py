@@ -70,7 +70,9 @@ class Recipe:
             return synthesize_from_spine(spine, library, self.seed, self._extent(Extent()))
         if self.view == "spine":
             return synthesize_spine(library, self.seed, self.variant, self._extent(Extent()))
-        extent = None if self.spacing_mm in (None, BODY_3MM.spacing_mm[0]) else self._extent(BODY_3MM)
+        extent = (
+            None if self.spacing_mm in (None, BODY_3MM.spacing_mm[0]) else self._extent(BODY_3MM)
+        )
         return synthesize_spine(library, self.seed, self.variant, extent)
 
     def _extent(self, extent: Extent) -> Extent:

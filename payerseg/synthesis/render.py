@@ -118,7 +118,11 @@ def _add_vertebrae(
     plate = bones.endplate[near].astype(np.float32)
     thick = patient.cortex_mm * (0.8 + 0.2 * broad) + 0.45 * plate + 1.0 * rear
     thick = np.clip(thick + 1.2 * patient.sclerosis * plate * (broad > 0.4), 0.3, 4.0)
-    cortex = patient.cortex_hu * (1 + 0.10 * broad + 0.08 * fine) * (0.78 + 0.22 * np.maximum(rear, plate))
+    cortex = (
+        patient.cortex_hu
+        * (1 + 0.10 * broad + 0.08 * fine)
+        * (0.78 + 0.22 * np.maximum(rear, plate))
+    )
     region = _CORE_BY_LABEL.astype(np.float32)[bones.labels[near]]
     spongy = patient.core_hu * region + patient.texture_hu * fine + 0.22 * patient.core_hu * broad
     under_plate = 70 * plate + 160 * patient.sclerosis * plate * np.clip(broad, 0, 2)

@@ -103,4 +103,6 @@ def _streaks(image: Array, grid: Grid, strength_hu: float, rng: np.random.Genera
     lines = rng.standard_normal(image.shape[:2], dtype=np.float32)
     lines = lines - ndimage.gaussian_filter1d(lines, 3.0 / grid.spacing_mm[1], axis=1)
     wave = smooth_field(image.shape, grid.spacing_mm[::-1], (0.1, 0.1, 28.0), rng)
-    return (strength_hu * (absorb**2)[:, None, None] * (0.5 * lines[:, :, None] + wave)).astype(np.float32)
+    return (strength_hu * (absorb**2)[:, None, None] * (0.5 * lines[:, :, None] + wave)).astype(
+        np.float32
+    )

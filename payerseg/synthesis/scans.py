@@ -91,7 +91,9 @@ class Extent:
         room = rng.uniform(-12, 45, 2)
         above = float(rng.uniform(10, 150)) if first == 0 else float(room[0])
         below = float(rng.uniform(20, 170)) if last == count - 1 else float(room[1])
-        return replace(self, first=vertebrae[first], last=vertebrae[last], above_mm=above, below_mm=below)
+        return replace(
+            self, first=vertebrae[first], last=vertebrae[last], above_mm=above, below_mm=below
+        )
 
 
 BODY_3MM = Extent((3.0, 3.0, 3.0), side_mm=195.0, front_mm=190.0, back_mm=115.0)
@@ -159,7 +161,11 @@ def draw_spurs(patient: Patient, rng: np.random.Generator) -> tuple[Spur, ...]:
     """Draw osteophytes, more of them in the old."""
     count = rng.poisson(2.2 * patient.sclerosis)
     return tuple(
-        Spur(float(rng.uniform(-np.pi * 0.95, -0.05)), bool(rng.integers(2)), float(rng.uniform(2.0, 4.2)))
+        Spur(
+            float(rng.uniform(-np.pi * 0.95, -0.05)),
+            bool(rng.integers(2)),
+            float(rng.uniform(2.0, 4.2)),
+        )
         for _ in range(count)
     )
 

@@ -138,7 +138,12 @@ def signed_depth(labels: Volume, value: int, box: tuple[slice, ...]) -> tuple[Ar
     matrix = np.linalg.solve(source_grid.matrix, grid.matrix)
     flip = np.eye(3)[::-1]
     depth = ndimage.affine_transform(
-        depth, flip @ matrix[:3, :3] @ flip, matrix[:3, 3][::-1], grid.shape, order=1, mode="nearest"
+        depth,
+        flip @ matrix[:3, :3] @ flip,
+        matrix[:3, 3][::-1],
+        grid.shape,
+        order=1,
+        mode="nearest",
     )
     depth = ndimage.gaussian_filter(depth, SMOOTH_MM / SHAPE_SPACING_MM)
     return np.clip(np.round(depth / DEPTH_STEP_MM), -127, 127).astype(np.int8), grid
@@ -173,4 +178,6 @@ def _touches_face(labels: Volume, value: int, box: tuple[slice, ...]) -> bool:
 
 def _plausible(body: VertebraBody) -> bool:
     """Tell whether a body has a body's size (half extents in mm of children up to large adults)."""
-    return bool(np.all(body.half_size_mm > (5.5, 4.0, 2.5)) and np.all(body.half_size_mm < (34, 26, 21)))
+    return bool(
+        np.all(body.half_size_mm > (5.5, 4.0, 2.5)) and np.all(body.half_size_mm < (34, 26, 21))
+    )

@@ -59,7 +59,9 @@ def draw_ribs(bone_mm: Array, grid: Grid, posed: PosedVertebra, reach: float | N
     share = RIB_REACH.get(posed.vertebra.name, 1.0) if reach is None else reach
     fine = _resampled(path, 22)
     fine = fine[: max(4, round(share * len(fine)))]
-    radius = RIB_RADIUS_MM * size * np.interp(np.arange(len(fine)), [0, 2, len(fine)], [0.8, 1.0, 1.05])
+    radius = (
+        RIB_RADIUS_MM * size * np.interp(np.arange(len(fine)), [0, 2, len(fine)], [0.8, 1.0, 1.05])
+    )
     near = np.exp(-np.linalg.norm(fine[:, :2], axis=1) / 45.0)[:, None]
     for side in (1.0, -1.0):
         local = fine * (side, 1.0, 1.0)
@@ -125,7 +127,9 @@ def capsules(bone_mm: Array, grid: Grid, points_mm: Array, radius_mm: Array) -> 
         line = b - a
         length = float(line @ line) or 1.0
         along = np.clip((x * line[0] + y * line[1] + z * line[2]) / length, 0, 1)
-        far = np.sqrt((x - along * line[0]) ** 2 + (y - along * line[1]) ** 2 + (z - along * line[2]) ** 2)
+        far = np.sqrt(
+            (x - along * line[0]) ** 2 + (y - along * line[1]) ** 2 + (z - along * line[2]) ** 2
+        )
         np.maximum(bone_mm[box], r - far, out=bone_mm[box], casting="same_kind")
 
 
@@ -143,7 +147,9 @@ def _skull(bone_mm: Array, grid: Grid, atlas: PosedVertebra) -> None:
     size = float(atlas.scale.mean())
     center = atlas.center_mm + np.array([0.0, -8.0, 86.0]) * size
     z, y, x = (
-        (np.arange(n) * grid.spacing_mm[2 - j] + grid.origin_mm[2 - j] - center[2 - j]).astype(np.float32)
+        (np.arange(n) * grid.spacing_mm[2 - j] + grid.origin_mm[2 - j] - center[2 - j]).astype(
+            np.float32
+        )
         for j, n in enumerate(grid.shape)
     )
     rows = slice(*np.searchsorted(z, (-85 * size, 85 * size)))
@@ -154,7 +160,10 @@ def _skull(bone_mm: Array, grid: Grid, atlas: PosedVertebra) -> None:
         )  # fmt: skip
         shell = 3.2 * size - np.abs(1 - radius) * 74 * size
         np.maximum(bone_mm[rows], shell, out=bone_mm[rows], casting="same_kind")
-    jaw = np.array([(48, -30, 28), (47, -40, 0), (40, -62, -18), (22, -88, -24), (0, -96, -25)]) * size
+    jaw = (
+        np.array([(48, -30, 28), (47, -40, 0), (40, -62, -18), (22, -88, -24), (0, -96, -25)])
+        * size
+    )
     base = np.array([(0, -14, 18), (0, -34, 26), (0, -70, 30)]) * size
     for side in (1, -1):
         capsules(bone_mm, grid, atlas.center_mm + jaw * (side, 1, 1), np.full(5, 6.0 * size))

@@ -61,7 +61,11 @@ class Context:
 
 
 def surround(
-    grid: Grid, axis: SpineAxis, posed: list[PosedVertebra], context: Context, rng: np.random.Generator
+    grid: Grid,
+    axis: SpineAxis,
+    posed: list[PosedVertebra],
+    context: Context,
+    rng: np.random.Generator,
 ) -> Surroundings:
     """Fill a grid with tissue around posed vertebrae (which are drawn on top later)."""
     tissue = np.full(grid.shape, int(Tissue.AIR), np.uint8)
@@ -73,7 +77,9 @@ def surround(
     neck, trunk = jittered(NECK, rng), jittered(TRUNK, rng)
     names = {p.vertebra.name for p in posed}
     last_ribs = not ({"T11", "L1"} <= names and "T12" not in names)
-    wobble = smooth_field((grid.shape[0], 1, grid.shape[2]), grid.spacing_mm[::-1], (40, 9, 24), rng)
+    wobble = smooth_field(
+        (grid.shape[0], 1, grid.shape[2]), grid.spacing_mm[::-1], (40, 9, 24), rng
+    )
     y = grid.origin_mm[1] + grid.spacing_mm[1] * np.arange(grid.shape[1])
     x = grid.origin_mm[0] + grid.spacing_mm[0] * np.arange(grid.shape[2])
     center_x, center_y = axis.center_at(z)
@@ -104,7 +110,9 @@ def surround(
             _add_bar(bone, grid, upper, lower)
     end = posed[-1]
     if end.vertebra.name[0] == "L":
-        below = end.center_mm - (2 * end.half_size_mm[2] + 9 * float(end.scale.mean())) * end.axes[2]
+        below = (
+            end.center_mm - (2 * end.half_size_mm[2] + 9 * float(end.scale.mean())) * end.axes[2]
+        )
         _add_disc(tissue, grid, end, end.moved(below))
     return Surroundings(tissue, bone)
 
@@ -176,7 +184,9 @@ def _soft_slice(
     share = views.share(level)
     depth = 0.0
     if share < 1:
-        depth = scale * outline_depth(level, left[None, :] / scale, back[:, None] / scale, patient.fat_mm)
+        depth = scale * outline_depth(
+            level, left[None, :] / scale, back[:, None] / scale, patient.fat_mm
+        )
     if views.head is not None and level < 1.5:
         top = float(np.clip((1.5 - level) / 2.0, 0, 1))
         skull = views.head.linear(views.head.atlas.hull, k, -127) - 0.5 * patient.fat_mm + 4
@@ -221,7 +231,9 @@ def _add_canal(tissue: Array, grid: Grid, axis: SpineAxis, posed: list[PosedVert
     for k, level in enumerate(levels):
         if level < -0.8 or level > 26:
             continue
-        half = [np.interp(level, CANAL_HALF_MM[:, 0], CANAL_HALF_MM[:, j]) * axis.scale for j in (1, 2)]
+        half = [
+            np.interp(level, CANAL_HALF_MM[:, 0], CANAL_HALF_MM[:, j]) * axis.scale for j in (1, 2)
+        ]
         u, v = (x - centers[0][k])[None, :], (y - centers[1][k])[:, None]
         inside = (u / half[0]) ** 2 + (v / half[1]) ** 2
         plane = tissue[k]
@@ -265,7 +277,11 @@ def _add_disc(tissue: Array, grid: Grid, upper: PosedVertebra, lower: PosedVerte
         return
     box = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
     at = [
-        (np.arange(s.start, s.stop) * grid.spacing_mm[2 - j] + grid.origin_mm[2 - j] - center[2 - j])
+        (
+            np.arange(s.start, s.stop) * grid.spacing_mm[2 - j]
+            + grid.origin_mm[2 - j]
+            - center[2 - j]
+        )
         for j, s in enumerate(box)
     ]
     z, y, x = at[0][:, None, None], at[1][None, :, None], at[2][None, None, :]
@@ -273,5 +289,6 @@ def _add_disc(tissue: Array, grid: Grid, upper: PosedVertebra, lower: PosedVerte
     radius = (left / half[0]) ** 2 + (back / half[1]) ** 2
     inside = (radius <= 1) & (np.abs(height) <= gap / 2 + 4)
     tissue[box][inside] = Tissue.ANNULUS
-    tissue[box][inside & ((left / half[0]) ** 2 + ((back - 0.1) / half[1]) ** 2 < 0.45)] = Tissue.NUCLEUS
-
+    tissue[box][inside & ((left / half[0]) ** 2 + ((back - 0.1) / half[1]) ** 2 < 0.45)] = (
+        Tissue.NUCLEUS
+    )

@@ -57,7 +57,9 @@ class TorsoAtlas:
     @property
     def level_span(self) -> tuple[float, float]:
         """Lowest and highest level (top, bottom) inside the atlas, a little inside its faces."""
-        z = self.grid.map_indices_to_world(np.array([[2, 0, 0], [self.grid.shape[0] - 3, 0, 0]]))[:, 2]
+        z = self.grid.map_indices_to_world(np.array([[2, 0, 0], [self.grid.shape[0] - 3, 0, 0]]))[
+            :, 2
+        ]
         level = self.axis.level_at(z)
         return float(level.min()), float(level.max())
 

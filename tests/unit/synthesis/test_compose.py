@@ -73,7 +73,9 @@ def test_a_missing_level_is_named():
     spine = phantom_library().spines[0]
     shapes = {v: s for v, s in spine.shapes.items() if v is not Vertebra.T4}
     with pytest.raises(DatasetError, match="T4"):
-        pose_whole_spine(ShapeLibrary((SpineShapes("x", shapes),)), "usual", np.random.default_rng(0))
+        pose_whole_spine(
+            ShapeLibrary((SpineShapes("x", shapes),)), "usual", np.random.default_rng(0)
+        )
 
 
 def test_one_persons_run_is_the_longest_and_gets_neighbours():

@@ -75,12 +75,16 @@ def test_torso_tissue_lies_around_another_spine(library):
         (3.0, 3.0, 3.0), side_mm=60, front_mm=60, back_mm=80, above_mm=10, below_mm=10,
         first=Vertebra.L1, last=Vertebra.L3,
     )  # fmt: skip
-    look = Look(replace(Patient.draw(np.random.default_rng(0)), contrast_hu=0.0), Scanner(noise_hu=0))
+    look = Look(
+        replace(Patient.draw(np.random.default_rng(0)), contrast_hu=0.0), Scanner(noise_hu=0)
+    )
     posed = pose_whole_spine(others, "usual", np.random.default_rng(2))
     scan = scan_of(posed, with_torso.torsos, extent, look, np.random.default_rng(2))
     center = scan.ct.grid.map_world_to_indices([scan.landmarks[Vertebra.L2].position_mm])[0]
     k, j, i = np.round(center).astype(int)
-    assert np.median(scan.ct.array[k, j - 16 : j - 9, i - 4 : i + 4]) == pytest.approx(58, abs=25), "liver"
+    assert np.median(scan.ct.array[k, j - 16 : j - 9, i - 4 : i + 4]) == pytest.approx(
+        58, abs=25
+    ), "liver"
 
 
 def test_a_folder_without_labels_is_named(tmp_path):

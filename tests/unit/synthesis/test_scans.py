@@ -67,7 +67,9 @@ def test_bone_is_bright_and_canal_is_not(scan):
 
 def test_no_vertebra_is_torn(scan):
     for vertebra in ("T12", "L1"):
-        parts = ndimage.label(scan.labels.array == Vertebra[vertebra].verse_label, np.ones((3, 3, 3)))
+        parts = ndimage.label(
+            scan.labels.array == Vertebra[vertebra].verse_label, np.ones((3, 3, 3))
+        )
         assert parts[1] == 1
 
 
@@ -82,7 +84,9 @@ def test_a_body_view_is_drawn_at_random():
 
 
 def test_one_persons_spine_can_be_drawn():
-    extent = Extent((3.0, 3.0, 3.0), side_mm=45, front_mm=36, back_mm=66, above_mm=-60, below_mm=-420)
+    extent = Extent(
+        (3.0, 3.0, 3.0), side_mm=45, front_mm=36, back_mm=66, above_mm=-60, below_mm=-420
+    )
     scan = synthesize_from_spine(phantom_library().spines[0], phantom_library(), 1, extent)
     assert len(scan.landmarks) > 2
     assert set(scan.notes.values()) == {f"phantom:{name}" for name in scan.notes}
