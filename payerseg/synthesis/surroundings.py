@@ -104,6 +104,12 @@ def surround(
         elif one.vertebra.name[0] == "T" and context.torsos:
             join_ribs(bone, grid, one)
     _add_canal(tissue, grid, axis, posed)
+    _add_discs(tissue, bone, grid, posed)
+    return Surroundings(tissue, bone)
+
+
+def _add_discs(tissue: Array, bone: Array, grid: Grid, posed: list[PosedVertebra]) -> None:
+    """Draw the discs between neighbours, below the last lumbar vertebra, and bars of fused ones."""
     for upper, lower in pairwise(posed):
         _add_disc(tissue, grid, upper, lower)
         if upper.fused_below:
@@ -114,7 +120,6 @@ def surround(
             end.center_mm - (2 * end.half_size_mm[2] + 9 * float(end.scale.mean())) * end.axes[2]
         )
         _add_disc(tissue, grid, end, end.moved(below))
-    return Surroundings(tissue, bone)
 
 
 def _chosen(
