@@ -73,13 +73,14 @@ def find_spine_box(
         raise SpineNotFound(msg)
     spine = _large_components(heat > rule.threshold * peak, rule.join_part)
     volume_ml = float(spine.sum()) * abs(np.linalg.det(heatmap.grid.matrix[:3, :3])) / 1000
-    if volume_ml < rule.min_volume_ml:
+    block = bounding_block(spine)
+    if block is None or volume_ml < rule.min_volume_ml:
         msg = (
             f"the spine heatmap (peak {peak:.3g}) marks {volume_ml:.1f} ml, expected at least "
             f"{rule.min_volume_ml:g} ml; is there a vertebra in the scan?"
         )
         raise SpineNotFound(msg)
-    start, stop = bounding_block(spine)
+    start, stop = block
     pad = 0.5 if rule.whole_voxels else 0.0
     return _box_of(heatmap, np.array(start, float), np.array(stop, float) - 1, pad)
 
