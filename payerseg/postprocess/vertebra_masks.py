@@ -222,8 +222,8 @@ def _write(
     if rule.conflicts == "highest":
         equal = (mask.probability == best) & (value < labels)
         wins = inside & ((mask.probability > best) | equal)
-    labels[wins] = value
-    best[wins] = mask.probability[wins]
+    np.copyto(labels, value, where=wins)
+    np.copyto(best, mask.probability, where=wins)
 
 
 def _block(start_zyx: tuple[int, int, int], shape: tuple[int, ...]) -> tuple[slice, ...]:
