@@ -92,6 +92,8 @@ def test_a_click_in_the_curved_view_leads_there(page):
 
 def test_a_click_in_a_plane_moves_the_others(page):
     page.run("viewer.setZoom(1)")
+    # the click is counted from what is drawn, so the new zoom must be on the screen first
+    page.run("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r(1))))")
     start = page.run("viewer.at")
     page.click(".planes canvas[data-plane=coronal]", (0.4, 0.3))
     at = page.run("viewer.at")
