@@ -32,11 +32,6 @@ BAD_KINDS = {
     "bad_twice": "ambiguous",
 }
 VOLATILE = {"manifest.json", "status.json"}  # hold times and run names
-TIMINGS = re.compile(  # of the page, which shows those of the manifests
-    rb'<td class="n">[\d.]+ s</td><td class="n">\d+ MB</td>|<td class="l n">\d{4}-\d\d-\d\d \d\d:\d\d</td>'
-)
-
-
 TIMES_IN_PAGE = re.compile(rb"<summary>How this was made</summary>.*?</table>", re.DOTALL)
 
 
