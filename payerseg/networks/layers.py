@@ -59,14 +59,21 @@ def interpolation_matrix(kernel: Kernel, factor: int, size: int) -> np.ndarray:
 
 
 def _dynamic_matrix(kernel: Kernel, factor: int, size: Any) -> Any:
-    """Build the same matrix for a size known only when the graph runs (TensorFlow)."""
+    """Build the same matrix for a size known only when the graph runs (TensorFlow).
+
+    All taps at once: every graph operation costs time in each process that loads a network.
+    """
+    taps = phase_taps(kernel, factor)
+    shifts = np.array([shift for _, shift, _ in taps], "int32")
+    weights = np.zeros((factor, len(taps)), "float32")
+    for number, (phase, _, weight) in enumerate(taps):
+        weights[phase, number] = weight
     columns = ops.arange(size, dtype="int32")
-    phases = [ops.zeros((size, size), "float32")] * factor
-    for phase, shift, weight in phase_taps(kernel, factor):
-        source = ops.clip(columns + shift, 0, size - 1)
-        hit = ops.equal(source[:, None], columns[None, :])
-        phases[phase] = phases[phase] + weight * ops.cast(hit, "float32")
-    return ops.reshape(ops.stack(phases, axis=1), (factor * size, size))
+    sources = ops.clip(columns[None, :] + shifts[:, None], 0, size - 1)
+    hits = ops.cast(ops.equal(sources[:, :, None], columns), "float32")
+    phases = ops.matmul(weights, ops.reshape(hits, (len(taps), size * size)))
+    matrix = ops.transpose(ops.reshape(phases, (factor, size, size)), (1, 0, 2))
+    return ops.reshape(matrix, (factor * size, size))
 
 
 class InterpolatedUpsampling3D(keras.layers.Layer):
