@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from payerseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from payerseg.exports.case_result import CaseResult
 
 FORMATS = {
     "flat": "label maps and landmark tables side by side",
@@ -18,6 +22,7 @@ FORMATS = {
     "dicom-seg": "DICOM Segmentation, coded per vertebra (needs payerseg[dicom])",
     "mesh": "STL, PLY and GLB surfaces (needs payerseg[mesh])",
 }
+ALL = "all"
 
 
 @click.command()
@@ -27,8 +32,9 @@ FORMATS = {
     "formats",
     multiple=True,
     required=True,
-    type=click.Choice(list(FORMATS)),
-    help="Format; repeatable. " + "; ".join(f"{name}: {text}" for name, text in FORMATS.items()),
+    type=click.Choice([*FORMATS, ALL]),
+    help=f"Format, or {ALL}; repeatable. "
+    + "; ".join(f"{name}: {text}" for name, text in FORMATS.items()),
 )
 @click.option(
     "-o",
@@ -65,12 +71,32 @@ def export(
         raise UsageError(msg)
     chosen = [case for case in found.cases if not only_case or case.case_id in only_case]
     root = output or results.with_name(f"{results.resolve().name}_export")
-    for name in dict.fromkeys(formats):
-        written = _writer(name, source)(chosen, root / name)
-        click.echo(f"{name}: {len(chosen)} cases, {len(written)} files in {root / name}")
+    for name in FORMATS if ALL in formats else dict.fromkeys(formats):
+        cases = chosen
+        if name == "dicom-seg" and source is None:
+            cases = _from_dicom(chosen, others_allowed=ALL not in formats)
+        if chosen and not cases:
+            continue
+        written = _writer(name, source)(cases, root / name)
+        click.echo(f"{name}: {len(cases)} cases, {len(written)} files in {root / name}")
     for case_id, reason in found.left_out.items():
         if not only_case or case_id in only_case:
             click.echo(f"left out {case_id}: {reason}", err=True)
+
+
+def _from_dicom(cases: list[CaseResult], *, others_allowed: bool) -> list[CaseResult]:
+    """Return the cases that came from DICOM and name the others.
+
+    Where there are only others and they are allowed, the writer gets them, and says what it needs.
+    """
+    own = [case for case in cases if case.dicom_origin() is not None]
+    if not own and others_allowed:
+        return cases
+    for case in cases:
+        if case not in own:
+            reason = "it did not come from DICOM; give --source for its series"
+            click.echo(f"dicom-seg leaves out {case.case_id}: {reason}", err=True)
+    return own
 
 
 def _writer(name: str, source: Path | None) -> Callable[..., list[Path]]:

@@ -55,3 +55,11 @@ def test_dicom_seg_of_another_scan_needs_the_source(results):
 def test_unknown_case(results):
     with pytest.raises(UsageError, match="no case z"):
         run(results, "--to", "flat", "--only-case", "z")
+
+
+def test_all_formats_leave_dicom_seg_out_where_no_case_came_from_dicom(results):
+    pytest.importorskip("trimesh")
+    text = run(results, "--to", "all", "--only-case", "a")
+    assert "dicom-seg leaves out a: it did not come from DICOM" in text
+    written = {path.name for path in results.with_name("results_export").iterdir()}
+    assert written == set(FORMATS) - {"dicom-seg"}
