@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,23 @@ def export(
     Exports are derived: delete and write them again at will. Cases without vertebrae are left out
     and named.
     """
+    write_formats(results, formats, output, source=source, only_case=only_case, tell=click.echo)
+
+
+def write_formats(
+    results: Path,
+    formats: Sequence[str],
+    output: Path | None = None,
+    *,
+    source: Path | None = None,
+    only_case: Sequence[str] = (),
+    tell: Callable[[str], None],
+) -> None:
+    """Write formats as the command does; `tell` gets one line for each.
+
+    Raises:
+        UsageError: a case that is not there, or a format that cannot be written from these results.
+    """
     from payerseg.exports.case_result import find_results
 
     found = find_results(results)
@@ -78,7 +95,7 @@ def export(
         if chosen and not cases:
             continue
         written = _writer(name, source)(cases, root / name)
-        click.echo(f"{name}: {len(cases)} cases, {len(written)} files in {root / name}")
+        tell(f"{name}: {len(cases)} cases, {len(written)} files in {root / name}")
     for case_id, reason in found.left_out.items():
         if not only_case or case_id in only_case:
             click.echo(f"left out {case_id}: {reason}", err=True)

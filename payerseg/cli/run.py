@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from payerseg.cli.export import write_formats
 from payerseg.cli.live import choose_listener
 from payerseg.cli.run_options import (
     RunOptions,
@@ -55,7 +56,12 @@ def run_from_options(options: RunOptions) -> int:
     Raises:
         PayersegError: nothing could be begun.
     """
-    return run_settings(options.settings(), json=options.json)
+    exit_code = run_settings(options.settings(), json=options.json)
+    if options.other_exports and not options.dry_run:
+        write_formats(
+            options.output, options.other_exports, tell=lambda line: click.echo(line, err=True)
+        )
+    return exit_code
 
 
 def run_settings(settings: RunSettings, *, json: bool) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from payerseg.cli.export import ALL, FORMATS
 from payerseg.config.installation import DEFAULT_FAMILY, default_bundle
 from payerseg.config.load import load_config, section_from_dict, section_to_dict
 from payerseg.config.schema import DriverConfig, RunConfig
@@ -94,8 +95,13 @@ class RunOptions:
             only_cases=self.only_case,
             shard=self.shard,
             dry_run=self.dry_run,
-            exports=self.export,  # type: ignore[arg-type]
+            exports=("flat",) if "flat" in self.export else (),
         )
+
+    @property
+    def other_exports(self) -> tuple[str, ...]:
+        """Formats that are written after the run, by what `payerseg export` uses."""
+        return tuple(name for name in self.export if name != "flat")
 
 
 class ShardType(click.ParamType):
@@ -199,8 +205,10 @@ def choice_options(command: Command) -> Command:
             click.option(
                 "--export",
                 multiple=True,
-                type=click.Choice(["flat"]),
-                help="Also write {name}_segmentation.nii.gz and {name}_landmarks.csv/.json.",
+                type=click.Choice([*FORMATS, ALL]),
+                help="Also write the results in this format; repeatable. flat: in OUT/flat, "
+                "{name}_segmentation.nii.gz and {name}_landmarks.csv/.json; others, or all, as "
+                "'payerseg export' does, in OUT_export.",
             ),
             click.option(
                 "--json", is_flag=True, help="Print a machine-readable summary on stdout."

@@ -75,6 +75,14 @@ def test_a_preset_brings_its_own_weights():
     }
 
 
+def test_flat_files_are_the_drivers_and_other_formats_follow_the_run():
+    options = parse("--export", "flat", "--export", "bids", "--export", "mesh")
+    assert options.settings().exports == ("flat",)
+    assert options.other_exports == ("bids", "mesh")
+    whole = parse("--export", "all")
+    assert (whole.settings().exports, whole.other_exports) == ((), ("all",))
+
+
 def test_the_engine_is_an_option():
     assert parse("--backend", "torch").settings().config.driver.backend == "torch"
     assert parse("--set", "driver.backend=jax").settings().config.driver.backend == "jax"
