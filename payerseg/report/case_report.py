@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from payerseg.report.findings import SEVERITY_ORDER
 from payerseg.report.mask_facts import mask_facts
 from payerseg.report.page import case_page, needs_review
 from payerseg.report.vertebra_rows import vertebra_rows
-from payerseg.report.viewer_data import viewer_data
+from payerseg.report.viewer_data import ViewerData, viewer_data
 
 FINDINGS_FORMAT = 1
 
@@ -46,13 +47,14 @@ def build_report(facts: CaseFacts, config: QualityReportConfig) -> CaseReport:
         facts: of a case with at least one landmark.
         config: of stage 4.
     """
-    masks = mask_facts(facts.ct, facts.labels, facts.landmarks)
-    findings = check_case(facts, masks)
-    rows = vertebra_rows(facts, masks, findings)
-    views = curved_views(facts.ct, facts.labels, facts.landmarks)
-    viewer = (
-        viewer_data(facts.ct, facts.labels, config.viewer_spacing_mm) if config.viewer else None
-    )
+    # The scan is reduced and packed in native code, which leaves a processor to the checks.
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="viewer-data") as thread:
+        reduced = thread.submit(_viewer_data, facts, config)
+        masks = mask_facts(facts.ct, facts.labels, facts.landmarks)
+        findings = check_case(facts, masks)
+        rows = vertebra_rows(facts, masks, findings)
+        views = curved_views(facts.ct, facts.labels, facts.landmarks)
+        viewer = reduced.result()
     review = needs_review(facts, findings)
     counts = {str(s): sum(f.severity is s for f in findings) for s in SEVERITY_ORDER}
     record = {
@@ -66,3 +68,9 @@ def build_report(facts: CaseFacts, config: QualityReportConfig) -> CaseReport:
     reasons = tuple(f.message for f in findings if f.severity is SEVERITY_ORDER[0])
     page = case_page(facts, rows, findings, views, viewer)
     return CaseReport(record, page, thumbnail(views), review, reasons)
+
+
+def _viewer_data(facts: CaseFacts, config: QualityReportConfig) -> ViewerData | None:
+    if not config.viewer:
+        return None
+    return viewer_data(facts.ct, facts.labels, config.viewer_spacing_mm)
