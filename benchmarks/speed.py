@@ -5,7 +5,7 @@
 Without a scan it draws one itself. Each scan is run once by `payerseg run` (wall time, memory of every
 process), then every stage is replayed from the request that the run kept, in a process of its own with
 clocks around network, reading and writing (`timed_stage.py`): once per precision, side by side. The peak
-that the networks are measured against is measured in between (`matrix_peak.py`). docs/performance.md
+that the networks are measured against is measured before and after (`matrix_peak.py`). docs/performance.md
 explains the columns.
 """
 
@@ -110,6 +110,13 @@ def measure_peaks(precisions: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     command = [sys.executable, str(HERE / "matrix_peak.py"), *precisions]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment())
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def faster(
+    one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return the higher of two measurements of each peak: another program can only slow one down."""
+    return {name: max(one[name], other[name], key=lambda p: p["per_second"]) for name in one}
 
 
 def measure(scan: Path, precisions: tuple[str, ...], folder: Path) -> Report:
@@ -249,8 +256,6 @@ def main(
     if found["load_average"] > BUSY * found["cores"] and clock == "wall":
         click.echo("the machine is busy: wall times are too long; --clock cpu is fairer")
     peaks = measure_peaks(precisions)
-    for precision, peak in peaks.items():
-        click.echo(f"matrix peak {precision}: {peak['per_second']:.0f} GFLOP/s ({peak['of']})")
     reports = []
     with tempfile.TemporaryDirectory(prefix="payerseg-speed-") as place:
         if not scans:
@@ -263,8 +268,13 @@ def main(
         for number, scan in enumerate(scans):
             report = measure(scan, precisions, Path(place) / f"out{number}")
             reports.append(report)
+            peaks = faster(peaks, measure_peaks(precisions))
             click.echo(f"\n{report.scan} ({clock} seconds)\n")
             click.echo("\n".join(table(report, peaks, clock)) + "\n")
+            for precision, peak in peaks.items():
+                click.echo(
+                    f"matrix peak {precision}: {peak['per_second']:.0f} GFLOP/s ({peak['of']})"
+                )
             click.echo("\n".join([*totals(report, precisions, clock), *run_lines(report)]))
     if record:
         data = {"machine": found, "peaks": peaks, "reports": [asdict(r) for r in reports]}
