@@ -105,6 +105,12 @@ FITTING_OPTIONS = (
         help="Validate on this part of the patients (cross-validation), counted from 0.",
     ),
     click.option(
+        "--initial_weights",
+        type=EXISTING_FOLDER,
+        help="Model bundle to start from (fine-tuning); with --stage all a folder that holds one "
+        "for each network, as `weights` of a training or model_weights/. [default: random]",
+    ),
+    click.option(
         "--resume/--no-resume",
         default=None,
         help="Go on from the last checkpoint in the output folder. [default: resume]",
@@ -292,6 +298,9 @@ def _training_config(pack: Path, network: str, options: Mapping[str, Any]) -> Tr
     names = ("preset", "epochs", "iterations", "batch_size", "learning_rate", "num_workers")
     flags = {name: options[name] for name in (*names, "seed", "fold", "resume")}
     flags |= {"network": network, "pack": str(pack.absolute())}
+    if options["initial_weights"] is not None:
+        start = options["initial_weights"].absolute()
+        flags["initial_weights"] = str(start / network if (start / network).is_dir() else start)
     flags["command"] = " ".join(["payerseg", *sys.argv[1:]])
     return load_training_config(options["config"], options["overrides"], flags)
 

@@ -52,6 +52,9 @@ class TrainingConfig:
     )
     folds: int = option(3, "parts the patients are divided into when a fold is asked for")
     resume: bool = option(True, "go on from the last checkpoint, where there is one")
+    initial_weights: str | None = option(
+        None, "model bundle whose weights a new training starts from; left out = random ones"
+    )
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = option(
         "auto", "arithmetic; heads and the optimiser stay in float32"
     )

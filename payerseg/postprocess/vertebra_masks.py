@@ -217,13 +217,22 @@ def _write(
     labels: np.ndarray, best: np.ndarray, mask: CleanMask, inside: np.ndarray, rule: MaskRule
 ) -> None:
     """Write one mask into views of the label map and of the best probability so far."""
-    value = mask.vertebra.verse_label
+    bounds = bounding_block(inside)
+    if bounds is None:
+        return
+    part = _between(*bounds)
+    labels, best, inside = labels[part], best[part], inside[part]
+    value, probability = mask.vertebra.verse_label, mask.probability[part]
     wins = inside
     if rule.conflicts == "highest":
-        equal = (mask.probability == best) & (value < labels)
-        wins = inside & ((mask.probability > best) | equal)
+        equal = (probability == best) & (value < labels)
+        wins = inside & ((probability > best) | equal)
     np.copyto(labels, value, where=wins)
-    np.copyto(best, mask.probability, where=wins)
+    np.copyto(best, probability, where=wins)
+
+
+def _between(start_zyx: tuple[int, int, int], stop_zyx: tuple[int, int, int]) -> tuple[slice, ...]:
+    return tuple(slice(a, b) for a, b in zip(start_zyx, stop_zyx, strict=True))
 
 
 def _block(start_zyx: tuple[int, int, int], shape: tuple[int, ...]) -> tuple[slice, ...]:

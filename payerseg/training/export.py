@@ -41,14 +41,14 @@ def export_bundle(
     record = read_record(training)
     card = ModelCard.from_json(json.dumps(record["card"]), str(training / RECORD_FILE))
     trained = TrainingRecord(
-        sources=tuple(Source(**source) for source in record["sources"]),
+        sources=_sources(record),
         metrics=_metrics(record, training),
         iterations=int(record["iterations"]),
         seed=int(record["seed"]),
         hardware=str(record["hardware"]),
         hours=round(float(record["seconds"]) / 3600, 2),
         command=str(record["config"].get("command", "")),
-        notes=notes,
+        notes=" ".join(text for text in (_start(record), notes) if text),
     )
     arrays = read_arrays(training / BEST_WEIGHTS_FILE)
     written = save(arrays, replace(card, training=trained, weights_dtype=weights_dtype), bundle)
@@ -86,6 +86,24 @@ def card_text(card: ModelCard) -> str:
     if record.notes:
         lines += ["", record.notes]
     return "\n".join(lines) + "\n"
+
+
+def _sources(record: dict[str, Any]) -> tuple[Source, ...]:
+    """Return this training's sources, then those that only the initial weights have seen."""
+    own = [Source(**source) for source in record["sources"]]
+    named = {(s.name, s.licence) for s in own}
+    earlier = [Source(**source) for source in (record.get("start") or {}).get("sources", ())]
+    return (*own, *(s for s in earlier if (s.name, s.licence) not in named))
+
+
+def _start(record: dict[str, Any]) -> str:
+    start = record.get("start")
+    if not start:
+        return ""
+    return (
+        f"Started from weights {start['weights_sha256'][:12]} "
+        f"({start['iterations']} iterations, {start['hours']} h)."
+    )
 
 
 def _metrics(record: dict[str, Any], training: Path) -> dict[str, float]:

@@ -24,7 +24,8 @@ def payer_stage1() -> Recipe:
         warp=WarpRanges(
             scale=(0.7, 1.2),
             shift_mm=(90.0, 70.0, 150.0),
-            flip_p=(0.25, 0.1, 0.0),
+            wide_p=0.4,
+            flip_p=(0.25, 0.2, 0.0),
             elastic_mm=6.0,
         ),
         look=LookRanges(blur_voxels=0.5, slice_p=0.2),
@@ -55,10 +56,12 @@ def payer_stage2() -> Recipe:
         pool=2,
     )
     sampling = SamplingSpec(spacing_mm=3.0, multiple=16, margin_mm=(30.0, 30.0, 30.0), sigma_mm=5.5)
-    warp = WarpRanges(scale=(0.72, 1.18), flip_p=(0.25, 0.06, 0.0))
+    # tilted, mirrored and small patients, and short narrow views, are what names go wrong on
+    warp = WarpRanges(scale=(0.7, 1.18), wide_p=0.35, flip_p=(0.25, 0.12, 0.0))
+    examples = BlockRecipe(warp=warp, slab_p=0.6, slab_mm=(45.0, 190.0), narrow_p=0.4)
     return Recipe(
         card=ModelCard(STAGE2, network, sampling, output="heatmap", channels=labels_of(26)),
-        examples=BlockRecipe(warp=warp),
+        examples=examples,
         target="rows",
         loss="point_heatmap",
         optimizer=OptimizerSpec(),

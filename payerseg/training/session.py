@@ -21,7 +21,7 @@ from payerseg.config.training import TrainingConfig, shares_by_group
 from payerseg.errors import ConfigError, DatasetError
 from payerseg.inference.device import choose_precision, compile_forward, describe_device
 from payerseg.networks.build import build_network
-from payerseg.networks.bundle import network_arrays
+from payerseg.networks.bundle import ModelBundle, assign_weights, network_arrays
 from payerseg.training.draws import scan_draw, vertebra_draw
 from payerseg.training.fit import Example, FitPlan, Listeners, TrainingState, fit
 from payerseg.training.folds import Folds, read_or_make_folds
@@ -86,6 +86,7 @@ def train_network(
     watch = Watch(recipe.card, read_val_inputs(pack, assignment.val, config), folder, progress)
     draw = make_draw(recipe, pack, assignment.train, config)
     network = build_network(recipe.card.network, choose_precision(config.precision), config.seed)
+    start = put_initial_weights(network, recipe.card, config)
     trained = LearnableSigmaNetwork(network) if recipe.loss == LEARNABLE_SIGMA else network
     loss = None if recipe.loss == LEARNABLE_SIGMA else loss_named(recipe.loss, recipe.target)
     if not trained.built:
@@ -93,7 +94,8 @@ def train_network(
     watch.begin(network, plan, config)
     state = fit(trained, loss, draw, plan, folder, Listeners(watch.report, watch.validate))
     watch.end(state)
-    record = make_record(config, recipe, assignment, state) | {"best": read_best(folder)}
+    record = make_record(config, recipe, assignment, state)
+    record |= {"best": read_best(folder), "start": start}
     _write_json(folder / RECORD_FILE, record)
     return record
 
@@ -114,6 +116,42 @@ def chosen_recipe(config: TrainingConfig) -> Recipe:
     if recipe.loss != LEARNABLE_SIGMA:
         loss_named(recipe.loss, recipe.target)  # refuse early
     return recipe
+
+
+def put_initial_weights(
+    network: keras.Model, card: ModelCard, config: TrainingConfig
+) -> dict[str, Any] | None:
+    """Put a bundle's weights into a new network; a checkpoint, where there is one, wins over them.
+
+    Returns:
+        What the new card must say of the old one: sources, iterations, hours, checksum; None where
+        the training starts from random weights.
+
+    Raises:
+        BundleError: no bundle, another stage's or another network's.
+        ConfigError: the bundle's network saw other voxels or meant something else by its output.
+    """
+    if config.initial_weights is None:
+        return None
+    bundle = ModelBundle.open(Path(config.initial_weights), card.stage)
+    old = bundle.card
+    same = {
+        "spacing_mm": (old.sampling.spacing_mm, card.sampling.spacing_mm),
+        "window": (old.sampling.window, card.sampling.window),
+        "output": (old.output, card.output),
+        "channels": (old.channels, card.channels),
+    }
+    for name, (found, expected) in same.items():
+        if found != expected:
+            msg = (
+                f"{config.initial_weights} has {name} {found}, the recipe {expected}: its weights "
+                "mean something else; choose another bundle or another preset"
+            )
+            raise ConfigError(msg)
+    assign_weights(network, bundle.weights, config.initial_weights)
+    record = asdict(old.training)
+    kept = ("sources", "iterations", "hours")
+    return {"weights_sha256": old.weights_sha256, **{key: record[key] for key in kept}}
 
 
 def make_plan(config: TrainingConfig, recipe: Recipe, n_items: int) -> FitPlan:

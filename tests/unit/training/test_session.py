@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,3 +205,53 @@ def test_kill_minus_nine_and_the_same_command_again(tiny_pack: Path, tmp_path: P
     record = json.loads((folder / "training.json").read_text())
     assert record["iterations"] == 120
     assert ModelBundle.open(tmp_path / "out" / "bundles" / STAGE1).card.training.command
+
+
+@pytest.fixture(scope="module")
+def bundle(straight: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    export_bundle(straight, folder, weights_dtype="float32")
+    return folder
+
+
+def test_a_training_starts_from_a_bundle(tiny_pack: Path, bundle: Path, tmp_path: Path) -> None:
+    config = tiny(tiny_pack, initial_weights=str(bundle), iterations=1, learning_rate=0.0)
+    train_network(config, tmp_path / STAGE1)
+    old = ModelBundle.open(bundle)
+    new = read_arrays(tmp_path / STAGE1 / "best.npz")
+    for name, array in old.weights.items():
+        np.testing.assert_allclose(new[name], array, atol=1e-6, err_msg=name)
+    card = export_bundle(tmp_path / STAGE1, tmp_path / "bundle", notes="Ours.")
+    assert old.card.weights_sha256[:12] in card.training.notes
+    assert card.training.notes.endswith("Ours.")
+
+
+def test_the_card_names_what_the_initial_weights_have_seen(straight: Path, tmp_path: Path) -> None:
+    shutil.copytree(straight, tmp_path / STAGE1)
+    path = tmp_path / STAGE1 / "training.json"
+    record = json.loads(path.read_text())
+    own = record["sources"][0]
+    earlier = {"name": "elsewhere", "licence": "CC0", "items": 7, "note": ""}
+    start = {"weights_sha256": "0" * 64, "iterations": 9, "hours": 1.5, "sources": [own, earlier]}
+    path.write_text(json.dumps(record | {"start": start}))
+    card = export_bundle(tmp_path / STAGE1, tmp_path / "bundle")
+    names = [source.name for source in card.training.sources]
+    assert names.count(own["name"]) == 1
+    assert "elsewhere" in names
+
+
+def test_initial_weights_of_another_kind_are_refused(
+    tiny_pack: Path, bundle: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError, match="spine_localization"):
+        train_network(tiny(tiny_pack, STAGE2, initial_weights=str(bundle)), tmp_path / "a")
+    with pytest.raises(BundleError, match="another network"):
+        wide = tiny(tiny_pack, initial_weights=str(bundle), widths=(4, 4))
+        train_network(wide, tmp_path / "b")
+    card = json.loads((bundle / "model.json").read_text())
+    other = tmp_path / "other"
+    shutil.copytree(bundle, other)
+    card["sampling"]["spacing_mm"] = 5.0
+    (other / "model.json").write_text(json.dumps(card))
+    with pytest.raises(ConfigError, match="spacing_mm"):
+        train_network(tiny(tiny_pack, initial_weights=str(other)), tmp_path / "c")
