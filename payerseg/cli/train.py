@@ -257,6 +257,34 @@ def export(training: Path, output: Path, notes: str, weights_dtype: str) -> None
     click.echo(f"wrote {output}", err=True)
 
 
+@train.command()
+@click.argument("data", type=EXISTING_FOLDER)
+@click.argument("results", type=EXISTING_FOLDER)
+@click.option("-o", "--output", type=FOLDER, required=True, help="Data set to write.")
+@reading_options
+def adopt(data: Path, results: Path, output: Path, **options: Any) -> None:
+    """Keep of RESULTS (of `payerseg run` on the scans of DATA) the masks worth training on.
+
+    A mask is kept if it is whole, sure, denser than what surrounds it, as large as its neighbours' and
+    near the position that DATA knows; a scan without known positions only if nothing in it asks for a
+    review. Look at the masks, then `payerseg train prepare OUTPUT --group self-made`.
+    """
+    from payerseg.datasets.discover import discover
+    from payerseg.training.adoption import adopt_results
+
+    outcomes = adopt_results(
+        discover(data, options["layout"]), results, output, rules=_rules(options),
+        progress=_counted("looking at"),
+    )  # fmt: skip
+    for outcome in outcomes:
+        doubts = (outcome.refused or {}).items()
+        text = "; ".join(f"{vertebra.name} {doubt}" for vertebra, doubt in doubts)
+        tail = f" (without {text})" if text else ""
+        click.echo(f"{outcome.case_id}: {outcome.reason or f'{len(outcome.kept)} masks'}{tail}")
+    kept = sum(len(outcome.kept) for outcome in outcomes)
+    click.echo(f"kept {kept} masks of {len(outcomes)} cases in {output}", err=True)
+
+
 def _prepare(data: Path, pack: Path, options: Mapping[str, Any], val_inputs: str) -> None:
     from payerseg.datasets.discover import discover
     from payerseg.training.pack import PackPlan, pack_dataset
@@ -284,8 +312,9 @@ def _prepare(data: Path, pack: Path, options: Mapping[str, Any], val_inputs: str
 def _fit_all(pack: Path, output: Path, options: Mapping[str, Any]) -> int:
     from payerseg.driver.training import run_training
 
-    for network in STAGES[options["stage"]]:
-        config = _training_config(pack, network, options)
+    # all of them first: what is refused for the last must not cost the hours of the others
+    configs = {name: _training_config(pack, name, options) for name in STAGES[options["stage"]]}
+    for network, config in configs.items():
         end = run_training(config, _driver(options), output, _Told(network))
         if not end.ok:
             click.echo(f"error: {network}: {end.message}", err=True)
