@@ -88,6 +88,10 @@ class Namer:
 
     def outcome(self, scan: MarkedScan) -> Outcome:
         """Name one scan's vertebrae and compare."""
+        return self.named(scan)[0]
+
+    def named(self, scan: MarkedScan) -> tuple[Outcome, Landmarks]:
+        """Name one scan's vertebrae; return the comparison and the names (none where no spine was found)."""
         box, found, landmarks, review = None, "", Landmarks(), False
         try:
             box = self.box(scan.ct)
@@ -112,6 +116,7 @@ class Namer:
             needs_review=review,
             found=found,
         )
+        return outcome, landmarks
 
     def box(self, ct: Volume) -> SpineBox:
         """Return the box of stage 1."""
