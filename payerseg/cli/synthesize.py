@@ -22,6 +22,10 @@ VIEWS = ("body", "spine", "one")
     "ids), a folder of such folders, or a file of --pack; repeatable.",
 )  # fmt: skip
 @click.option(
+    "--catalog", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV with name (of a label-map folder), source and licence, which model cards will name.",
+)  # fmt: skip
+@click.option(
     "--phantom", is_flag=True, help="Vertebrae and body from numbers alone; needs no data."
 )
 @click.option("--count", default=1, show_default=True, type=click.IntRange(min=0), help="Scans.")
@@ -41,13 +45,14 @@ VIEWS = ("body", "spine", "one")
 @click.option("--pack", type=click.Path(dir_okay=False, path_type=Path), help="Keep the shapes read "
               "from --labels in this .npz; give it to --labels the next time.")  # fmt: skip
 def synthesize(
-    *, out: Path, folders: tuple[Path, ...], phantom: bool, count: int, seed: int,
+    *, out: Path, folders: tuple[Path, ...], catalog: Path | None, phantom: bool, count: int, seed: int,
     variants: tuple[str, ...], view: str, spacing: float | None, pack: Path | None,
 ) -> None:  # fmt: skip
     """Write COUNT synthetic scans with masks and points into OUT, laid out for `payerseg train`.
 
     A scan is decided by its seed and the shapes; scans that OUT holds already are left alone.
     """
+    from payerseg.synthesis.dataset import read_origins
     from payerseg.synthesis.library import save_library
     from payerseg.synthesis.recipes import Recipe, gather_library
 
@@ -57,10 +62,11 @@ def synthesize(
     wanted = variants or ("usual",)
     wanted = VARIANTS if "mixed" in wanted else wanted
     library = gather_library(folders)
+    origins = read_origins(catalog) if catalog else {}
     if pack is not None:
         save_library(library, pack)
         click.echo(f"{pack}: {len(library.spines)} spines, {len(library.torsos)} torsos")
     for index in range(count):
         recipe = Recipe(wanted[index % len(wanted)], view, spacing, seed + index)
-        done = recipe.write(library, out)
+        done = recipe.write(library, out, origins)
         click.echo(f"{index + 1}/{count} {recipe.case_id}{'' if done else ' (there already)'}")

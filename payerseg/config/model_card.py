@@ -6,6 +6,7 @@ A card travels with its weights, so inference cannot use another preprocessing t
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -130,6 +131,27 @@ class Source:
     licence: str
     items: int = 0
     note: str = ""
+
+
+SOURCE_SEPARATOR = " | "
+
+
+def joined_sources(texts: Iterable[str]) -> str:
+    """Join the sources (or licences) of one item that was made from several."""
+    return SOURCE_SEPARATOR.join(texts)
+
+
+def single_sources(sources: Iterable[Source]) -> tuple[Source, ...]:
+    """Take joined sources apart again; each counts the items that it had a part in."""
+    items: dict[tuple[str, str, str], int] = {}
+    for source in sources:
+        names = source.name.split(SOURCE_SEPARATOR)
+        licences = source.licence.split(SOURCE_SEPARATOR)
+        if len(licences) != len(names):
+            licences = [source.licence] * len(names)
+        for key in {(n, at, source.note) for n, at in zip(names, licences, strict=True)}:
+            items[key] = items.get(key, 0) + source.items
+    return tuple(Source(n, at, count, note) for (n, at, note), count in sorted(items.items()))
 
 
 @dataclass(frozen=True, slots=True)

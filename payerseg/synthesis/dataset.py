@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from payerseg.config.model_card import joined_sources
 from payerseg.domain.volume import Volume
 from payerseg.errors import DatasetError
 from payerseg.imaging.files import write_volume
@@ -14,6 +16,33 @@ from payerseg.synthesis.scans import SyntheticScan
 
 FACTS_FILE = "cases.json"
 IMAGES, MASKS, POINTS = "images", "segmentations", "landmarks"
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeOrigin:
+    """Where a label map is from, as its licence asks it to be named.
+
+    Attributes:
+        source, licence: go onto the model card of whatever is trained on the shapes.
+    """
+
+    source: str
+    licence: str = ""
+
+
+def read_origins(table: Path) -> dict[str, ShapeOrigin]:
+    """Read a CSV with the columns name (of the label map's folder), source and licence.
+
+    Raises:
+        DatasetError: a column is missing.
+    """
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        missing = {"name", "source", "licence"} - set(reader.fieldnames or ())
+        if missing:
+            msg = f"{table} lacks the columns {sorted(missing)}; expected name, source, licence"
+            raise DatasetError(msg)
+        return {row["name"]: ShapeOrigin(row["source"], row["licence"]) for row in reader}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +60,17 @@ class DatasetFolder:
         """Tell whether a scan was written before."""
         return case_id in self._facts()
 
-    def add(self, case_id: str, scan: SyntheticScan, note: str) -> None:
-        """Write one scan; its facts last, so that a scan in `cases.json` is whole."""
+    def add(
+        self, case_id: str, scan: SyntheticScan, note: str, origins: Mapping[str, ShapeOrigin]
+    ) -> None:
+        """Write one scan; its facts last, so that a scan in `cases.json` is whole.
+
+        Args:
+            case_id: names the files.
+            scan: to write.
+            note: how it was made.
+            origins: by name of label map, of all whose shapes may be in the scan.
+        """
         self._write(IMAGES, f"{case_id}.nii.gz", scan.ct)
         self._write(MASKS, f"{case_id}_seg.nii.gz", scan.labels)
         path = self._path(POINTS, f"{case_id}.csv")
@@ -41,9 +79,11 @@ class DatasetFolder:
             rows.writerow(["label", "X", "Y", "Z"])
             for vertebra, mark in scan.landmarks.items():
                 rows.writerow([vertebra.verse_label, *(f"{v:.3f}" for v in mark.position_mm)])
-        sources = sorted({name.split(":")[0] for name in scan.notes.values()})
         unmarked = [name for name in scan.cut if name not in {v.name for v in scan.landmarks}]
-        self._note(case_id, {"partial": unmarked, "source": ", ".join(sources), "note": note})
+        facts = {"partial": unmarked, "note": note}
+        facts |= {"source": joined_sources(origin.source for origin in origins.values())}
+        facts |= {"licence": joined_sources(origin.licence for origin in origins.values())}
+        self._note(case_id, facts)
 
     def add_negative(self, case_id: str, ct: Volume, note: str) -> None:
         """Write a volume without a spine: an image, an empty table, no mask."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from payerseg.errors import DatasetError
-from payerseg.synthesis.dataset import DatasetFolder
+from payerseg.synthesis.dataset import DatasetFolder, ShapeOrigin
 from payerseg.synthesis.library import (
     VERTEBRAE_FILE,
     ShapeLibrary,
@@ -49,8 +49,14 @@ class Recipe:
         """The name of the scan in its data set."""
         return f"synth_{self.variant}_{self.view}_{self.seed:06d}"
 
-    def write(self, library: ShapeLibrary, out: Path) -> bool:
-        """Make the scan and write it; False where the data set holds it already."""
+    def write(self, library: ShapeLibrary, out: Path, origins: Mapping[str, ShapeOrigin]) -> bool:
+        """Make the scan and write it; False where the data set holds it already.
+
+        Args:
+            library: shapes.
+            out: the data set.
+            origins: by name of label map; one that is not there is named by its folder.
+        """
         folder = DatasetFolder(out)
         if folder.holds(self.case_id):
             return False
@@ -59,7 +65,12 @@ class Recipe:
             ct = synthesize_negative(self.variant, self.seed, spacing_mm=self.spacing_mm or 2.5)
             folder.add_negative(self.case_id, ct, note)
         else:
-            folder.add(self.case_id, self.make(library), note)
+            scan = self.make(library)
+            # organs may come from any torso, so each of them is named
+            used = {name.split(":")[0] for name in scan.notes.values()}
+            used |= {torso.source for torso in library.torsos}
+            named = {name: (origins or {}).get(name, ShapeOrigin(name)) for name in sorted(used)}
+            folder.add(self.case_id, scan, note, named)
         return True
 
     def make(self, library: ShapeLibrary) -> SyntheticScan:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from payerseg.config.model_card import ModelCard, Source, TrainingRecord
+from payerseg.config.model_card import ModelCard, Source, TrainingRecord, single_sources
 from payerseg.errors import BundleError
 from payerseg.networks.bundle import save
 from payerseg.training.history import read_best
@@ -90,9 +90,10 @@ def card_text(card: ModelCard) -> str:
 
 def _sources(record: dict[str, Any]) -> tuple[Source, ...]:
     """Return this training's sources, then those that only the initial weights have seen."""
-    own = [Source(**source) for source in record["sources"]]
+    own = single_sources(Source(**source) for source in record["sources"])
     named = {(s.name, s.licence) for s in own}
-    earlier = [Source(**source) for source in (record.get("start") or {}).get("sources", ())]
+    start = record.get("start") or {}
+    earlier = single_sources(Source(**source) for source in start.get("sources", ()))
     return (*own, *(s for s in earlier if (s.name, s.licence) not in named))
 
 
