@@ -49,7 +49,9 @@ class Recipe:
         """The name of the scan in its data set."""
         return f"synth_{self.variant}_{self.view}_{self.seed:06d}"
 
-    def write(self, library: ShapeLibrary, out: Path, origins: Mapping[str, ShapeOrigin]) -> bool:
+    def write(
+        self, library: ShapeLibrary, out: Path, origins: Mapping[str, ShapeOrigin] | None = None
+    ) -> bool:
         """Make the scan and write it; False where the data set holds it already.
 
         Args:
