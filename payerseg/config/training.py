@@ -17,6 +17,7 @@ from payerseg.errors import ConfigError
 
 TrainingPreset = Literal["payer", "reference", "verse_pytorch"]
 Network = Literal["spine_localization", "vertebrae_localization", "vertebrae_segmentation"]
+Schedule = Literal["cosine", "tenfold", "per_epoch"]
 NETWORKS: tuple[Network, ...] = (
     "spine_localization",
     "vertebrae_localization",
@@ -60,6 +61,17 @@ class TrainingConfig:
     )
     widths: tuple[int, ...] | None = option(
         None, "filters per level, finest first; both parts of a stage-2 network", at_least=1
+    )
+    block_xyz: tuple[int, int, int] | None = option(
+        None,
+        "voxels of a training block, smaller than the recipe's; a smaller one is faster, and what "
+        "the network is used on stays as it is",
+        at_least=8,
+    )
+    schedule: Schedule | None = option(
+        None,
+        "how the rate falls: cosine = to 3 % at the end, tenfold = to a tenth, per_epoch = by 1 % "
+        "an epoch; left out = the recipe's",
     )
     loss: str | None = option(None, "another loss than the recipe's; see docs/training.md")
     ema: float = option(

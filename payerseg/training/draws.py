@@ -149,7 +149,7 @@ def labels_example(
 
     extent = np.asarray(recipe.shape_zyx[::-1]) * recipe.spacing_mm
     warp = draw_warp(rng, recipe.warp, extent)
-    anchor = -np.asarray(recipe.offset_mm)
+    anchor = rng.uniform(-1, 1, 3) * recipe.block_jitter_mm - recipe.offset_mm
     move = np.asarray(item.centre_mm) - warp.map_points(anchor[None])[0]
     lattice = warp.map_lattice(recipe.shape_zyx, recipe.spacing_mm)
     lattice += move.astype(np.float32)[:, None, None, None]

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from payerseg.config.model_card import ModelCard, NetworkSpec, UNetSpec
-from payerseg.config.training import NETWORKS
+from payerseg.config.training import NETWORKS, Schedule
 from payerseg.domain.vertebra import Vertebra
+from payerseg.errors import ConfigError
 from payerseg.training.examples import BlockRecipe, CropRecipe
 
 STAGE1, STAGE2, STAGE3 = NETWORKS
-ScheduleName = Literal["cosine", "tenfold", "per_epoch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class OptimizerSpec:
     """
 
     learning_rate: float = 1e-3
-    schedule: ScheduleName = "cosine"
+    schedule: Schedule = "cosine"
     amsgrad: bool = False
     clip_norm: float | None = 1.0
     running_clip: tuple[float, float] | None = None
@@ -73,6 +73,36 @@ def with_widths(spec: NetworkSpec, widths: tuple[int, ...]) -> NetworkSpec:
         local=replace(spec.local, widths=widths),
         spatial=replace(spec.spatial, widths=widths),
     )
+
+
+def with_block(recipe: Recipe, block_xyz: tuple[int, int, int], multiple: int) -> Recipe:
+    """Return a recipe that trains on smaller blocks; stage 3's move about inside the recipe's own.
+
+    The model card stays: a convolutional network is used on larger inputs than it was trained on.
+
+    Args:
+        recipe: whose blocks are too large.
+        block_xyz: voxels.
+        multiple: of which the network needs every side to be one.
+
+    Raises:
+        ConfigError: a side that is larger than the recipe's, or no such multiple.
+    """
+    examples = recipe.examples
+    shape, full = block_xyz[::-1], examples.shape_zyx
+    if any(n > most or n % multiple for n, most in zip(shape, full, strict=True)):
+        msg = (
+            f"block_xyz = {block_xyz}; expected at most {full[::-1]} and multiples of {multiple}, "
+            "as the network halves its input several times"
+        )
+        raise ConfigError(msg)
+    room_mm = tuple(
+        (most - n) / 2 * examples.spacing_mm for n, most in zip(block_xyz, full[::-1], strict=True)
+    )
+    if isinstance(examples, CropRecipe):
+        moving = replace(examples, shape_zyx=shape, block_jitter_mm=room_mm)
+        return replace(recipe, examples=moving)
+    return replace(recipe, examples=replace(examples, shape_zyx=shape))
 
 
 def labels_of(n_channels: int) -> tuple[int, ...]:

@@ -20,6 +20,8 @@ _PYTORCH_WARP = WarpRanges(
     flip_p=(0.5, 0.0, 0.0),
 )
 _PYTORCH_CHANNELS = 25
+_HEATMAP_HEAD_BIAS = -2.0
+"""Heatmaps start near 0, where they belong, but with a gradient; at 0 they would start at one half."""
 
 
 def _pytorch_unet(
@@ -34,6 +36,7 @@ def _pytorch_unet(
         activation="relu",
         normalization="batch",
         head_activation=head,
+        head_bias=_HEATMAP_HEAD_BIAS if head == "sigmoid" else 0.0,
     )
 
 

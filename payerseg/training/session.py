@@ -20,7 +20,7 @@ from payerseg.config.model_card import ModelCard, Source
 from payerseg.config.training import TrainingConfig, shares_by_group
 from payerseg.errors import ConfigError, DatasetError
 from payerseg.inference.device import choose_precision, compile_forward, describe_device
-from payerseg.networks.build import build_network
+from payerseg.networks.build import build_network, network_multiple
 from payerseg.networks.bundle import ModelBundle, assign_weights, network_arrays
 from payerseg.training.draws import scan_draw, vertebra_draw
 from payerseg.training.fit import Example, FitPlan, Listeners, TrainingState, fit
@@ -37,7 +37,7 @@ from payerseg.training.pack_format import (
     read_vertebra,
     write_arrays,
 )
-from payerseg.training.recipe import STAGE3, Recipe, with_widths
+from payerseg.training.recipe import STAGE3, Recipe, with_block, with_widths
 from payerseg.training.recipes import recipe_for
 from payerseg.training.validation import Scores, picture_of, predict, validate
 
@@ -106,11 +106,15 @@ def chosen_recipe(config: TrainingConfig) -> Recipe:
     if config.widths is not None:
         card = replace(recipe.card, network=with_widths(recipe.card.network, config.widths))
         recipe = replace(recipe, card=card)
+    if config.block_xyz is not None:
+        recipe = with_block(recipe, config.block_xyz, network_multiple(recipe.card.network))
     if config.loss is not None:
         recipe = replace(recipe, loss=config.loss)
     if config.learning_rate is not None:
         optimizer = replace(recipe.optimizer, learning_rate=config.learning_rate)
         recipe = replace(recipe, optimizer=optimizer)
+    if config.schedule is not None:
+        recipe = replace(recipe, optimizer=replace(recipe.optimizer, schedule=config.schedule))
     if config.batch_size is not None:
         recipe = replace(recipe, batch_size=config.batch_size)
     if recipe.loss != LEARNABLE_SIGMA:

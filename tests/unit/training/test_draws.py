@@ -26,7 +26,7 @@ from payerseg.training.draws import (
 from payerseg.training.examples import CropRecipe
 from payerseg.training.loss_table import LEARNABLE_SIGMA, loss_named, loss_names
 from payerseg.training.pack_format import PackIndex, read_scan, read_vertebra
-from payerseg.training.recipe import STAGE1, STAGE2, STAGE3, with_widths
+from payerseg.training.recipe import STAGE1, STAGE2, STAGE3, with_block, with_widths
 from payerseg.training.recipes import recipe_for
 
 ALL = [(preset, network) for preset in TRAINING_PRESETS for network in NETWORKS]
@@ -145,6 +145,27 @@ def test_all_classes_have_their_number_and_map(items) -> None:
     assert set(np.unique(y)) == {0, item.label}
     maps = x[..., 1:].max(axis=(0, 1, 2))
     assert np.flatnonzero(maps).tolist() == [item.label - 1]
+
+
+def test_a_smaller_block_moves_about_inside_the_recipes_own(items) -> None:
+    whole = recipe_for("verse_pytorch", STAGE3)
+    recipe = with_block(whole, (64, 48, 32), 8)
+    assert recipe.card == whole.card
+    assert recipe.examples.block_jitter_mm == (16, 24, 48)
+    draw = vertebra_draw(recipe, items[STAGE3][:1])
+    places = []
+    for seed in range(12):
+        x, _ = draw(np.random.default_rng(seed))
+        assert x.shape == (32, 48, 64, 26)
+        near = x[..., 1:].max(axis=-1)
+        places.append(np.unravel_index(near.argmax(), near.shape))
+    assert np.ptp(places, axis=0).min() > 12
+
+
+@pytest.mark.parametrize("block_xyz", [(104, 96, 128), (96, 96, 100)])
+def test_blocks_that_do_not_fit_are_refused(block_xyz: tuple[int, int, int]) -> None:
+    with pytest.raises(ConfigError, match="multiples of 8"):
+        with_block(recipe_for("verse_pytorch", STAGE3), block_xyz, 8)
 
 
 def test_empty_examples_have_no_spine(items) -> None:

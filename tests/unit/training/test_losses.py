@@ -57,6 +57,15 @@ def test_perfect_answers_cost_nothing() -> None:
     assert value(losses.sigmoid_cross_entropy_and_dice, TARGET, sure) < 1e-4
 
 
+def test_an_absent_level_is_cheaper_the_lower_its_heatmap() -> None:
+    """Without the guard any height costs the same, and a step down would be as good as one up."""
+    blob = np.zeros((1, 8, 8, 8, 1), np.float32)
+    blob[0, 2:6, 2:6, 2:6] = 1
+    costs = [value(losses.soft_dice_and_mse, 0 * blob, p * blob) for p in (0.9, 0.5, 0.1, 0.01)]
+    assert costs[0] > costs[1] + 0.1 > costs[2] + 0.2
+    assert costs[3] < 1e-3
+
+
 def test_cross_entropy_survives_huge_logits() -> None:
     huge = np.array([[[[[1e4], [-1e4]]]]], np.float32)
     right = np.array([[[[[1.0], [0.0]]]]], np.float32)

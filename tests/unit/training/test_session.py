@@ -20,7 +20,14 @@ from payerseg.networks.bundle import ModelBundle
 from payerseg.training.export import export_bundle
 from payerseg.training.pack_format import PackIndex, read_arrays
 from payerseg.training.recipe import STAGE1, STAGE2, STAGE3
-from payerseg.training.session import assign_items, checkpoint_step, sources_of, train_network
+from payerseg.training.session import (
+    assign_items,
+    checkpoint_step,
+    chosen_recipe,
+    make_plan,
+    sources_of,
+    train_network,
+)
 
 HEAVY = ("SimpleITK", "nibabel", "networkx", "isal")
 
@@ -86,6 +93,18 @@ def test_a_resumed_training_is_the_same_training(
     for key in first:
         if key != "seconds":
             np.testing.assert_allclose(first[key], second[key], rtol=1e-3, atol=1e-5, err_msg=key)
+
+
+def test_block_and_schedule_replace_the_recipes() -> None:
+    base = TrainingConfig(network=STAGE1, preset="verse_pytorch", epochs=2)
+    config = replace(base, block_xyz=(48, 48, 96), schedule="cosine")
+    recipe = chosen_recipe(config)
+    assert recipe.examples.shape_zyx == (96, 48, 48)
+    assert recipe.card == chosen_recipe(base).card
+    assert make_plan(config, recipe, 3).schedule == "cosine"
+    assert make_plan(base, chosen_recipe(base), 3).schedule == "per_epoch"
+    with pytest.raises(ConfigError, match="block_xyz"):
+        chosen_recipe(replace(base, block_xyz=(48, 48, 100)))
 
 
 def test_resuming_with_other_choices_is_refused(tiny_pack: Path, tmp_path: Path) -> None:
