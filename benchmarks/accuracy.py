@@ -19,6 +19,7 @@ import numpy as np
 import synthetic
 
 from payerseg.config.installation import default_bundle
+from payerseg.config.load import load_config
 from payerseg.config.model_card import ModelCard
 from payerseg.datasets.discover import discover
 from payerseg.imaging.files import read_volume
@@ -44,6 +45,11 @@ of several people: an L6 has the shape of an L5, a T13 that of an L1 or a T12.
 Masks are made end to end: a vertebra that was missed or misnamed has Dice 0.
 """
 
+SECOND_PRESET = "verse_pytorch"
+SECOND = """The weights of `--preset verse_pytorch` ([two-systems.md](two-systems.md)), by the same functions;
+`benchmarks/naming.py` and `benchmarks/masks.py` measure them alone.
+"""
+
 Outcomes = dict[str, list[naming.Outcome]]
 
 
@@ -53,11 +59,12 @@ def read_outcomes(path: Path) -> Outcomes:
     return {title: [naming.Outcome(**item) for item in items] for title, items in data.items()}
 
 
-def weights_table() -> list[str]:
+def weights_table(preset: str = "default") -> list[str]:
     """Return which weights were measured."""
     rows = ["| stage | weights (sha256) | iterations | hours |", "|---|---|---|---|"]
+    family = load_config(preset).driver.family
     for stage in STAGES:
-        card = ModelCard.read(default_bundle(stage))
+        card = ModelCard.read(default_bundle(stage, family))
         made = card.training
         rows.append(
             f"| {stage} | `{card.weights_sha256[:12]}` | {made.iterations} | {made.hours} |"
@@ -110,6 +117,23 @@ def synthetic_section(results_json: Path) -> list[str]:
     return ["## Synthetic scans", "", SYNTHETIC, *synthetic.report_lines(results), ""]
 
 
+def mask_rows(data: Path, namer: naming.Namer, segmenter: masks.Segmenter) -> list[str]:
+    """Return the table of Dice."""
+    rows = [masks.HEADER]
+    for outcome in masks.mask_outcomes(data, namer, segmenter):
+        rows += masks.lines(outcome)
+    return rows
+
+
+def second_section(data: Path) -> list[str]:
+    """Return the part on the second system: whole scans and masks."""
+    namer = naming.Namer.shipped(preset=SECOND_PRESET)
+    (whole,) = dict(naming.naming_outcomes(data, namer, ("whole",))).values()
+    rows = ["## The second system", "", SECOND, *weights_table(SECOND_PRESET), ""]
+    rows += [naming.HEADER, naming.summary_line("whole", whole), "", *per_scan(whole), ""]
+    return [*rows, *mask_rows(data, namer, masks.Segmenter.shipped(SECOND_PRESET)), ""]
+
+
 @click.command(help=__doc__)
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("-o", "docs", type=click.Path(path_type=Path), default=Path("docs"))
@@ -123,10 +147,9 @@ def main(data: Path, docs: Path, naming_json: Path | None, synthetic_json: Path 
     parts = [INTRODUCTION, *weights_table(), "", "## Finding and naming", "", naming.HEADER]
     parts += [naming.summary_line(title, outcomes) for title, outcomes in groups.items()]
     parts += ["", "### Whole scans", "", *per_scan(groups["whole"])]
-    parts += ["", "## Masks", "", masks.HEADER]
-    for outcome in masks.mask_outcomes(data, namer, segmenter):
-        parts += masks.lines(outcome)
+    parts += ["", "## Masks", "", *mask_rows(data, namer, segmenter)]
     parts += ["", *synthetic_section(synthetic_json)] if synthetic_json else [""]
+    parts += second_section(data)
     parts += ["## Pictures", "", "Sagittal and coronal, along the curve of the spine.", ""]
     parts += draw_cases(data, docs / "images" / "val", namer, segmenter)
     parts += ["## Everything that went wrong", *failures(groups)]

@@ -1,10 +1,10 @@
 """Dice of the masks: given the true points, and end to end.
 
-    python benchmarks/masks.py DATA
+    python benchmarks/masks.py DATA [--preset verse_pytorch]
 
 DATA is a data set `payerseg train` reads; its `val` scans with masks are measured with the functions of the
-stages and the shipped weights. Vertebrae that the scan's upper or lower face cuts are left out: truths
-treat them in different ways.
+stages and the preset's shipped weights. Vertebrae that the scan's upper or lower face cuts are left out:
+truths treat them in different ways.
 """
 
 from __future__ import annotations
@@ -19,19 +19,24 @@ from naming import Namer
 
 from payerseg.config.installation import default_bundle
 from payerseg.config.load import load_config
+from payerseg.config.schema import VertebraeSegmentationConfig
 from payerseg.datasets.centers import with_centers
 from payerseg.datasets.discover import discover, read_case
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
+from payerseg.errors import SpineNotFound
 from payerseg.evaluation.mask_scores import dice
 from payerseg.imaging.files import read_volume
 from payerseg.imaging.orient import to_canonical
 from payerseg.inference.predictor import Predictor
+from payerseg.inference.slabs import blend_in_slabs, plan_patches
 from payerseg.networks.bundle import ModelBundle
+from payerseg.postprocess.label_probabilities import label_probabilities
 from payerseg.postprocess.mask_results import mask_rule, with_landmarks
-from payerseg.postprocess.vertebra_masks import merge_masks
+from payerseg.postprocess.vertebra_masks import VertebraProbability, merge_masks
 from payerseg.preprocess.inputs import vertebra_inputs
+from payerseg.preprocess.patch_inputs import labels_frame, patch_inputs
 
 CUT_SHARE = 0.1
 """A vertebra that shows more than this part of its largest section in the first or last slice is cut."""
@@ -40,23 +45,40 @@ CUT_SHARE = 0.1
 class Segmenter:
     """Stage 3 without files."""
 
-    def __init__(self, weights: Path) -> None:
-        self.config = load_config().vertebrae_segmentation
+    def __init__(self, config: VertebraeSegmentationConfig, weights: Path) -> None:
+        self.config = config
         bundle = ModelBundle.open(weights, "vertebrae_segmentation")
-        self.sampling = bundle.card.sampling
+        self.card = bundle.card
         self.predictor = Predictor(bundle, self.config.precision)
 
     @classmethod
-    def shipped(cls) -> Segmenter:
-        """Return a segmenter with the default weights."""
-        return cls(default_bundle("vertebrae_segmentation"))
+    def shipped(cls, preset: str = "default") -> Segmenter:
+        """Return a segmenter with a preset's settings and shipped weights."""
+        config = load_config(preset)
+        weights = default_bundle("vertebrae_segmentation", config.driver.family)
+        return cls(config.vertebrae_segmentation, weights)
 
     def labels(self, ct: Volume, landmarks: Landmarks) -> Volume:
         """Return the merged label map on the scan's grid."""
-        crops = vertebra_inputs(ct, landmarks, self.sampling)
+        if not landmarks:
+            return ct.with_array(np.zeros(ct.grid.shape, np.uint8))
+        at_once = self.card.output == "label_probability"
+        predict = self._all_at_once if at_once else self._one_by_one
+        return merge_masks(predict(ct, landmarks), ct.grid, mask_rule(self.config)).labels
+
+    def _one_by_one(self, ct: Volume, landmarks: Landmarks) -> Iterator[VertebraProbability]:
+        crops = vertebra_inputs(ct, landmarks, self.card.sampling)
         predicted = self.predictor.predict_each(crops, self.config.batch)
-        found = with_landmarks(predicted, landmarks)
-        return merge_masks(found, ct.grid, mask_rule(self.config)).labels
+        return with_landmarks(predicted, landmarks)
+
+    def _all_at_once(self, ct: Volume, landmarks: Landmarks) -> Iterator[VertebraProbability]:
+        sampling, channels = self.card.sampling, self.card.channels
+        region = labels_frame(ct.grid, landmarks, sampling)
+        patch_zyx = sampling.size_xyz[::-1]
+        frames = plan_patches(self.predictor, region, patch_zyx, self.config.patch_overlap)
+        inputs = patch_inputs(ct, frames, landmarks, sampling, len(channels) - 1)
+        predicted = self.predictor.predict_each(inputs, self.config.batch)
+        return label_probabilities(blend_in_slabs(predicted, region), region, landmarks, channels)
 
 
 def dice_by_level(found: Volume, truth: Volume, wanted: Landmarks) -> dict[Vertebra, float]:
@@ -99,12 +121,20 @@ def mask_outcomes(data: Path, namer: Namer, segmenter: Segmenter) -> Iterator[Ma
         if not case.landmarks:
             case = with_centers(case, truth)
         given = segmenter.labels(ct, case.landmarks)
-        whole = segmenter.labels(ct, namer.decide(ct).landmarks)
+        whole = segmenter.labels(ct, landmarks_of(ct, namer))
         yield MaskOutcome(
             case.case_id,
             dice_by_level(given, truth, case.landmarks),
             dice_by_level(whole, truth, case.landmarks),
         )
+
+
+def landmarks_of(ct: Volume, namer: Namer) -> Landmarks:
+    """Return the names found in a scan; none where no spine was found."""
+    try:
+        return namer.decide(ct).landmarks
+    except SpineNotFound:
+        return Landmarks()
 
 
 HEADER = "| scan | mean Dice | lowest | by level |\n|---|---|---|---|"
@@ -120,10 +150,12 @@ def lines(outcome: MaskOutcome) -> list[str]:
 
 @click.command(help=__doc__)
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
-def main(data: Path) -> None:
+@click.option("--preset", default="default", help="Settings and family; see payerseg run --help.")
+def main(data: Path, preset: str) -> None:
     """Measure and print."""
     click.echo(HEADER)
-    for outcome in mask_outcomes(data, Namer.shipped(), Segmenter.shipped()):
+    namer, segmenter = Namer.shipped(preset=preset), Segmenter.shipped(preset)
+    for outcome in mask_outcomes(data, namer, segmenter):
         click.echo("\n".join(lines(outcome)))
 
 

@@ -1,12 +1,12 @@
 """How well vertebrae are found and named, on scans and on harder versions of them.
 
-    python benchmarks/naming.py DATA [--only whole] [--json OUT.json]
+    python benchmarks/naming.py DATA [--preset verse_pytorch] [--only whole] [--json OUT.json]
 
 DATA is a data set `payerseg train` reads; its `val` scans are measured. Each scan and each version of it
-(`scan_variants.py`) goes through the functions of stages 1 and 2 with the shipped weights, without files
-in between. Per version it prints: vertebrae, identification rate (VerSe: own truth nearest, within 20 mm),
-mean distance, centres inside the stage-1 box, scans with every vertebra right, wrong scans, and how many
-of these carry `needs_review`.
+(`scan_variants.py`) goes through the functions of stages 1 and 2 with the preset's shipped weights, without
+files in between. Per version it prints: vertebrae, identification rate (VerSe: own truth nearest, within
+20 mm), mean distance, centres inside the stage-1 box, scans with every vertebra right, wrong scans, and
+how many of these carry `needs_review`.
 """
 
 from __future__ import annotations
@@ -78,13 +78,17 @@ class Namer:
         self.name = Predictor(self.labels, self.naming_config.precision)
 
     @classmethod
-    def shipped(cls, spine: Path | None = None, labels: Path | None = None) -> Namer:
-        """Return a namer with the default settings and, where none are given, the default weights."""
+    def shipped(
+        cls, spine: Path | None = None, labels: Path | None = None, preset: str = "default"
+    ) -> Namer:
+        """Return a namer with a preset's settings and, where none are given, its shipped weights."""
+        config = load_config(preset)
+        family = config.driver.family
         weights = {
-            "spine_localization": spine or default_bundle("spine_localization"),
-            "vertebrae_localization": labels or default_bundle("vertebrae_localization"),
+            "spine_localization": spine or default_bundle("spine_localization", family),
+            "vertebrae_localization": labels or default_bundle("vertebrae_localization", family),
         }
-        return cls(load_config(), weights)
+        return cls(config, weights)
 
     def outcome(self, scan: MarkedScan) -> Outcome:
         """Name one scan's vertebrae and compare."""
@@ -105,7 +109,7 @@ class Namer:
         )
         inside = box.contains(scan.truth.positions_mm).sum() if box and scan.truth else 0
         extras = [o.vertebra.name for o in scores.outcomes if o.outcome == "extra"]
-        return Outcome(
+        outcome = Outcome(
             name=scan.name,
             n_true=scores.n_true,
             n_identified=scores.count("identified"),
@@ -132,18 +136,16 @@ class Namer:
         return name_vertebrae(candidates, ct.grid, self.naming_config)
 
 
-def marked_scans(data: Path) -> list[MarkedScan]:
-    """Return the `val` scans that have marks, from files or from masks."""
-    scans = []
+def marked_scans(data: Path, split: str = "val") -> Iterator[MarkedScan]:
+    """Yield the scans of a split that have marks, from files or from masks."""
     for files in discover(data).cases:
-        if files.split == "val":
+        if files.split == split:
             case = read_case(files)
             if not case.landmarks and case.labels:
                 case = with_centers(case, read_volume(case.labels))
             if case.landmarks:
                 ct = read_volume(case.image)
-                scans.append(MarkedScan(case.case_id, ct, case.landmarks, case.partial))
-    return scans
+                yield MarkedScan(case.case_id, ct, case.landmarks, case.partial)
 
 
 def summary_line(title: str, outcomes: list[Outcome]) -> str:
@@ -177,7 +179,7 @@ def naming_outcomes(
     data: Path, namer: Namer, only: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, list[Outcome]]]:
     """Yield (version, outcomes); all versions, or those whose title holds one of `only`."""
-    scans = marked_scans(data)
+    scans = list(marked_scans(data))
     groups = {title: scans_of(make, scans) for title, make in VARIANTS.items()}
     groups["volumes without spine"] = spine_free_volumes
     for title, versions in groups.items():
@@ -199,15 +201,17 @@ def failure_line(outcome: Outcome) -> str:
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every outcome.")
 @click.option("--spine", type=click.Path(path_type=Path), help="Bundle of stage 1.")
 @click.option("--labels", type=click.Path(path_type=Path), help="Bundle of stage 2.")
+@click.option("--preset", default="default", help="Settings and family; see payerseg run --help.")
 def main(
     data: Path,
     only: tuple[str, ...],
     json_path: Path | None,
     spine: Path | None,
     labels: Path | None,
+    preset: str,
 ) -> None:
     """Measure and print."""
-    namer = Namer.shipped(spine, labels)
+    namer = Namer.shipped(spine, labels, preset)
     record: dict[str, list[dict]] = {}
     click.echo(HEADER)
     for title, outcomes in naming_outcomes(data, namer, only):
