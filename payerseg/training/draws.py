@@ -24,6 +24,7 @@ from payerseg.training.examples import (
 )
 from payerseg.training.fit import Example
 from payerseg.training.recipe import STAGE2, Recipe
+from payerseg.training.shelf import ShelvedVertebra, VertebraShelf
 from payerseg.training.targets import reference_spine_heatmap
 
 Array = np.ndarray
@@ -31,7 +32,7 @@ Shares = tuple[tuple[str, float], ...]
 REFERENCE_BOX_MARGIN_MM = 64.0
 
 
-def shares_of(items: Sequence[PackedScan] | Sequence[PackedVertebra], shares: Shares) -> Shares:
+def shares_of(items: Sequence[PackedScan] | Sequence[ShelvedVertebra], shares: Shares) -> Shares:
     """Return the shares of the groups that have items; () means by the number of items.
 
     Raises:
@@ -77,31 +78,31 @@ def scan_draw(recipe: Recipe, scans: list[PackedScan], shares: Shares = ()) -> E
     return draw
 
 
-def vertebra_draw(recipe: Recipe, items: list[PackedVertebra], shares: Shares = ()) -> Example:
+def vertebra_draw(recipe: Recipe, shelf: VertebraShelf, shares: Shares = ()) -> Example:
     """Return a function that draws examples of stage 3: group, region, vertebra, each uniform.
 
     Raises:
         DatasetError: there is nothing to draw from.
     """
     crops = recipe.examples
-    if not isinstance(crops, CropRecipe) or not items:
-        msg = f"{recipe.card.stage} draws crops from masked vertebrae; found {len(items)}"
+    if not isinstance(crops, CropRecipe) or not len(shelf):
+        msg = f"{recipe.card.stage} draws crops from masked vertebrae; found {len(shelf)}"
         raise DatasetError(msg)
-    kept = shares_of(items, shares)
+    kept = shares_of(shelf.labels, shares)
     chances = np.array([share for _, share in kept]) / sum(share for _, share in kept)
-    tables: list[dict[int, list[PackedVertebra]]] = []
+    tables: list[dict[int, list[int]]] = []
     for group, _ in kept:
-        table: dict[int, list[PackedVertebra]] = {}
-        for item in items:
-            if item.group == group:
-                table.setdefault(item.region, []).append(item)
+        table: dict[int, list[int]] = {}
+        for number, label in enumerate(shelf.labels):
+            if label.group == group:
+                table.setdefault(label.region, []).append(number)
         tables.append(table)
     make = labels_example if recipe.target == "labels" else vertebra_example
 
     def draw(rng: np.random.Generator) -> tuple[Array, Array]:
         table = tables[int(rng.choice(len(tables), p=chances))]
         region = table[sorted(table)[int(rng.integers(len(table)))]]
-        return make(region[int(rng.integers(len(region)))], rng, crops)
+        return make(shelf[region[int(rng.integers(len(region)))]], rng, crops)
 
     return draw
 

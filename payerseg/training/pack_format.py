@@ -167,15 +167,15 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     temporary.replace(path)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read one .npz.
+def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Read one .npz, or only some of its arrays.
 
     Raises:
         DatasetError: missing or damaged.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            return {key: data[key] for key in data.files}
+            return {key: data[key] for key in names or data.files}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         msg = f"{path} is not readable ({error}); prepare the data again"
         raise DatasetError(msg) from error
@@ -195,22 +195,34 @@ def read_scan(folder: Path, item: PackItem) -> PackedScan:
     )
 
 
+def read_region(folder: Path, item: PackItem) -> int:
+    """Read only which region of the spine an item of stage 3 is from.
+
+    Raises:
+        DatasetError: missing or damaged.
+    """
+    return region_of_channel(_channel_of(int(read_arrays(item_path(folder, item), "label")["label"])))
+
+
 def read_vertebra(folder: Path, item: PackItem) -> PackedVertebra:
     """Read an item of stage 3."""
     data = read_arrays(item_path(folder, item))
     label = int(data["label"])
-    channel = T13_CHANNEL if label == T13_LABEL else label - 1
     return PackedVertebra(
         name=item.name,
         hu=data["hu"],
         labels=data["labels"],
         label=label,
         centre_mm=data["centre_mm"],
-        region=region_of_channel(channel),
+        region=region_of_channel(_channel_of(label)),
         group=item.group,
         spacing_mm=float(data["spacing_mm"]),
         marks=data.get("marks"),
     )
+
+
+def _channel_of(label: int) -> int:
+    return T13_CHANNEL if label == T13_LABEL else label - 1
 
 
 def read_val_input(folder: Path, item: PackItem) -> ValInput:

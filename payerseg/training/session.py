@@ -34,11 +34,11 @@ from payerseg.training.pack_format import (
     ValInput,
     read_scan,
     read_val_input,
-    read_vertebra,
     write_arrays,
 )
 from payerseg.training.recipe import STAGE3, Recipe, with_block, with_widths
 from payerseg.training.recipes import recipe_for
+from payerseg.training.shelf import VertebraShelf
 from payerseg.training.validation import Scores, picture_of, predict, validate
 
 BEST_WEIGHTS_FILE = "best.npz"
@@ -219,7 +219,7 @@ def make_draw(
     """Read the training items and return what draws examples from them."""
     shares = shares_by_group(config.group_shares)
     if recipe.card.stage == STAGE3:
-        return vertebra_draw(recipe, [read_vertebra(pack, item) for item in items], shares)
+        return vertebra_draw(recipe, VertebraShelf.of_pack(pack, items), shares)
     return scan_draw(recipe, [read_scan(pack, item) for item in items], shares)
 
 

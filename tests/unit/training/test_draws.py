@@ -25,9 +25,10 @@ from payerseg.training.draws import (
 )
 from payerseg.training.examples import CropRecipe
 from payerseg.training.loss_table import LEARNABLE_SIGMA, loss_named, loss_names
-from payerseg.training.pack_format import PackIndex, read_scan, read_vertebra
+from payerseg.training.pack_format import PackIndex, read_scan
 from payerseg.training.recipe import STAGE1, STAGE2, STAGE3, with_block, with_widths
 from payerseg.training.recipes import recipe_for
+from payerseg.training.shelf import VertebraShelf
 
 ALL = [(preset, network) for preset in TRAINING_PRESETS for network in NETWORKS]
 
@@ -38,7 +39,7 @@ def items(tiny_pack):
     return {
         STAGE1: [read_scan(tiny_pack, item) for item in index.of(STAGE1)],
         STAGE2: [read_scan(tiny_pack, item) for item in index.of(STAGE2)],
-        STAGE3: [read_vertebra(tiny_pack, item) for item in index.of(STAGE3)],
+        STAGE3: VertebraShelf.of_pack(tiny_pack, index.of(STAGE3)),
     }
 
 
@@ -140,7 +141,7 @@ def test_mask_and_image_move_together(items) -> None:
 def test_all_classes_have_their_number_and_map(items) -> None:
     recipe = small("verse_pytorch", STAGE3)
     item = items[STAGE3][0]
-    draw = vertebra_draw(recipe, [item])
+    draw = vertebra_draw(recipe, VertebraShelf.holding([item]))
     x, y = draw(np.random.default_rng(0))
     assert set(np.unique(y)) == {0, item.label}
     maps = x[..., 1:].max(axis=(0, 1, 2))
@@ -152,7 +153,7 @@ def test_a_smaller_block_moves_about_inside_the_recipes_own(items) -> None:
     recipe = with_block(whole, (64, 48, 32), 8)
     assert recipe.card == whole.card
     assert recipe.examples.block_jitter_mm == (16, 24, 48)
-    draw = vertebra_draw(recipe, items[STAGE3][:1])
+    draw = vertebra_draw(recipe, VertebraShelf.holding([items[STAGE3][0]]))
     places = []
     for seed in range(12):
         x, _ = draw(np.random.default_rng(seed))
@@ -218,7 +219,7 @@ def test_shares(items) -> None:
     with pytest.raises(DatasetError, match="0 scans"):
         scan_draw(recipe_for("payer", STAGE1), [])
     with pytest.raises(DatasetError, match="found 0"):
-        vertebra_draw(recipe_for("payer", STAGE3), [])
+        vertebra_draw(recipe_for("payer", STAGE3), VertebraShelf.holding([]))
 
 
 def test_losses_by_name() -> None:
