@@ -63,8 +63,11 @@ class History:
                 self._events.image(f"val/{name}", picture, step)
 
     def is_best(self, step: int, score: float, figures: Mapping[str, float]) -> bool:
-        """Tell whether a score is the best so far, and remember it if so."""
-        if not score > self.best:
+        """Tell whether a score is the best so far, and remember it if so.
+
+        Of equal scores the later is better: it has seen more.
+        """
+        if not score >= self.best:
             return False
         self.best = score
         best = {"step": step, "score": score, "figures": dict(figures)}

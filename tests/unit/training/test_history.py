@@ -26,10 +26,17 @@ def test_rows_after_the_last_checkpoint_are_done_again(tmp_path: Path) -> None:
     assert json.loads(resumed.rows()[-1]["figures"]) == {"id_rate": 0.25}
 
 
+def test_of_equal_scores_the_later_is_best(tmp_path: Path) -> None:
+    history = History(tmp_path, tensorboard=False)
+    assert history.is_best(10, 1.0, {})
+    assert history.is_best(20, 1.0, {})
+    assert read_best(tmp_path)["step"] == 20
+
+
 def test_best_is_remembered_but_not_from_the_future(tmp_path: Path) -> None:
     history = History(tmp_path, first_step=0, tensorboard=False)
     assert history.is_best(10, 0.5, {"a": 1.0})
-    assert not history.is_best(20, 0.5, {"a": 1.0})
+    assert not history.is_best(20, 0.4, {"a": 1.0})
     assert not history.is_best(20, float("nan"), {})
     assert History(tmp_path, first_step=20, tensorboard=False).best == 0.5
     assert History(tmp_path, first_step=5, tensorboard=False).best == -np.inf
