@@ -27,7 +27,7 @@ def test_rows_after_the_last_checkpoint_are_done_again(tmp_path: Path) -> None:
 
 
 def test_of_equal_scores_the_later_is_best(tmp_path: Path) -> None:
-    history = History(tmp_path, tensorboard=False)
+    history = History(tmp_path, first_step=0, tensorboard=False)
     assert history.is_best(10, 1.0, {})
     assert history.is_best(20, 1.0, {})
     assert read_best(tmp_path)["step"] == 20
