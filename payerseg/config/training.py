@@ -73,6 +73,13 @@ class TrainingConfig:
         "how the rate falls: cosine = to 3 % at the end, tenfold = to a tenth, per_epoch = by 1 % "
         "an epoch; left out = the recipe's",
     )
+    fixed_norm: float = option(
+        0.0,
+        "share of the steps, at the end, in which batch normalisation uses its running averages, as "
+        "at inference",
+        at_least=0,
+        at_most=1,
+    )
     loss: str | None = option(None, "another loss than the recipe's; see docs/training.md")
     ema: float = option(
         0.998, "decay of the averaged weights per step; 0 = none", at_least=0, at_most=0.99999

@@ -133,3 +133,20 @@ class InterpolatedUpsampling3D(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds this layer."""
         return {**super().get_config(), "factor": self.factor, "kernel": self.kernel}
+
+
+class FixableBatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation that can be trained further with its running averages, as at inference.
+
+    With one example a step, the example's own mean and variance are not those of inference; the last
+    part of a training can take that difference away (`training.fit`).
+
+    Attributes:
+        fixed: running averages from now on; read when a training step is traced.
+    """
+
+    fixed: bool = False
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        """Normalise by the input's own statistics in training, by the running ones otherwise."""
+        return super().call(inputs, training=bool(training) and not self.fixed, mask=mask)

@@ -10,7 +10,7 @@ import keras
 
 from payerseg.config.model_card import UNetSpec
 from payerseg.errors import ConfigError
-from payerseg.networks.layers import InterpolatedUpsampling3D
+from payerseg.networks.layers import FixableBatchNormalization, InterpolatedUpsampling3D
 
 LEAKY_SLOPE = 0.1
 HEAD_DTYPE = "float32"
@@ -101,7 +101,7 @@ def _block(x: Any, parts: Parts, spec: UNetSpec, level: int, name: str) -> Any:
         x = parts.convolution(spec.widths[level], f"{name}{level}_conv{i}")(x)
         if spec.normalization == "batch":
             # Momentum and epsilon of the PyTorch remake, whose family uses this option.
-            x = keras.layers.BatchNormalization(
+            x = FixableBatchNormalization(
                 axis=-1,
                 momentum=0.9,
                 epsilon=1e-5,

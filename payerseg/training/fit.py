@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 
 from payerseg.errors import TrainingDiverged
 from payerseg.inference.device import training_needs_xla
+from payerseg.networks.layers import FixableBatchNormalization
 from payerseg.training.running_norm import RunningNormAdam
 
 AHEAD_PER_WORKER = 3
@@ -43,6 +44,7 @@ class FitPlan:
         final_share: last rate as a share of the highest.
         clip_norm: of the global gradient.
         ema: decay of the averaged weights per step.
+        fixed_norm: share of the steps, at the end, with the running averages of batch normalisation.
         seed: of data order and augmentation.
         workers: threads that draw examples.
         save_every, report_every: steps.
@@ -62,6 +64,7 @@ class FitPlan:
     final_share: float = 0.03
     clip_norm: float | None = 1.0
     ema: float = 0.998
+    fixed_norm: float = 0.0
     seed: int = 0
     workers: int = 1
     save_every: int = 250
@@ -99,7 +102,7 @@ class ExampleFeed:
     """
 
     def __init__(self, draw: Example, plan: FitPlan, start: int) -> None:
-        self._draw, self._plan, self._next = draw, plan, start
+        self._draw, self._plan, self._next, self.start = draw, plan, start, start
         self._threads = ThreadPoolExecutor(plan.workers, thread_name_prefix="examples")
         self._ahead: deque[Future[tuple[Array, Array]]] = deque()
         self._fill()
@@ -190,9 +193,12 @@ def fit(
     )
     feed = ExampleFeed(draw, plan, state.step)
     losses: list[float] = []
+    fix_at = fixing_step(plan)
     clock = time.monotonic()
     try:
         for step in range(state.step, plan.iterations):
+            if step == max(fix_at, feed.start):
+                fix_normalization(model, state)
             optimizer.learning_rate.assign(learning_rate_at(plan, step))
             x, y = feed.batch()
             losses.append(_finite(float(model.train_on_batch(x, y)), step))
@@ -211,6 +217,29 @@ def fit(
         feed.close()
     model.set_weights(state.average)
     return state
+
+
+def fixing_step(plan: FitPlan) -> int:
+    """Return the first step with fixed normalisation; the step after the last where there is none."""
+    return plan.iterations - round(plan.fixed_norm * plan.iterations)
+
+
+def fix_normalization(model: keras.Model, state: TrainingState) -> None:
+    """From now on train with the statistics of inference: the averages over many steps."""
+    averages = dict(zip((v.path for v in model.weights), state.average, strict=True))
+    for layer in _normalizations(model):
+        layer.fixed = True
+        for variable in (layer.moving_mean, layer.moving_variance):
+            variable.assign(averages[variable.path])
+    model.make_train_function(force=True)
+
+
+def _normalizations(model: keras.Model) -> Iterator[FixableBatchNormalization]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _normalizations(layer)
+        elif isinstance(layer, FixableBatchNormalization):
+            yield layer
 
 
 def build_optimizer(plan: FitPlan) -> keras.optimizers.Optimizer:

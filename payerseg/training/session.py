@@ -175,6 +175,7 @@ def make_plan(config: TrainingConfig, recipe: Recipe, n_items: int) -> FitPlan:
         schedule=optimizer.schedule,
         epoch_steps=per_epoch,
         ema=config.ema,
+        fixed_norm=config.fixed_norm,
         seed=config.seed,
         workers=config.num_workers,
         save_every=config.save_every,

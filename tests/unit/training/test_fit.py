@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from payerseg.errors import TrainingDiverged
+from payerseg.networks.layers import FixableBatchNormalization
 from payerseg.training.fit import (
     ExampleFeed,
     FitPlan,
@@ -75,6 +76,13 @@ def line_model() -> keras.Model:
     inputs = keras.Input((3,))
     hidden = keras.layers.Dropout(0.2, seed=1)(keras.layers.Dense(4)(inputs))
     return keras.Model(inputs, keras.layers.Dense(1)(hidden))
+
+
+def normalized_model() -> keras.Model:
+    inputs = keras.Input((3,))
+    norm = FixableBatchNormalization(momentum=0.9, name="norm")
+    inner = keras.Model(inputs, norm(keras.layers.Dense(4)(inputs)))
+    return keras.Model(inputs, keras.layers.Dense(1)(inner(inputs)))
 
 
 SHORT = FitPlan(iterations=30, batch_size=4, learning_rate=0.02, save_every=10, report_every=5)
@@ -191,3 +199,37 @@ def test_sigmas_learn(tmp_path: Path) -> None:
     fit(model, None, draw, plan, tmp_path)
     sigma = float(keras.ops.convert_to_numpy(model.sigmas)[0])
     assert sigma < 3.9  # the penalty outweighs the error of an untrained network
+
+
+def statistics(model: keras.Model) -> np.ndarray:
+    return np.stack(
+        [w for v, w in zip(model.weights, model.get_weights(), strict=True) if "moving" in v.path]
+    )
+
+
+def test_normalization_is_trained_as_it_is_used(tmp_path: Path) -> None:
+    """From the chosen step on the running averages stand still, a resumed training's too."""
+    plan = replace(SHORT, fixed_norm=0.4, ema=0.5)
+    loss, start, seen = keras.losses.MeanSquaredError(), normalized_model(), {}
+    weights = start.get_weights()
+
+    def note(step: int, loss: float, rate: float) -> None:
+        seen[step] = statistics(start)
+
+    fit(start, loss, numbers, plan, tmp_path / "straight", Listeners(report=note))
+    assert np.ptp([seen[5], seen[10], seen[15]], axis=0).max() > 0.01
+    for step in (25, 30):
+        np.testing.assert_array_equal(seen[step], seen[20])
+    again = normalized_model()
+    again.set_weights(weights)
+
+    def stop(step: int, loss: float, rate: float) -> None:
+        if step >= 25:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(again, loss, numbers, plan, tmp_path / "cut", Listeners(report=stop))
+    resumed = normalized_model()
+    fit(resumed, loss, numbers, plan, tmp_path / "cut")
+    for a, b in zip(start.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
