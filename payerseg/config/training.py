@@ -23,6 +23,8 @@ NETWORKS: tuple[Network, ...] = (
     "vertebrae_localization",
     "vertebrae_segmentation",
 )
+DENSE_NETWORKS: tuple[Network, ...] = ("spine_localization", "vertebrae_segmentation")
+"""Trained on a map of targets; the other one on points."""
 SECTION = "training"
 BUNDLES_FOLDER = "bundles"
 """Below a training's output folder: finished bundles, named as the trainings."""
@@ -84,6 +86,13 @@ class TrainingConfig:
     ema: float = option(
         0.998, "decay of the averaged weights per step; 0 = none", at_least=0, at_most=0.99999
     )
+    deep_supervision: float = option(
+        0.0,
+        "weight w of the loss on the decoder's next coarser level, the others w^2, w^3, …; 0 = off; "
+        "stages 1 and 3 only",
+        at_least=0,
+        at_most=1,
+    )
     group_shares: tuple[str, ...] = option(
         (), "share of the draws per group of the pack, e.g. real=0.6, synthetic=0.4; () = by size"
     )
@@ -98,6 +107,13 @@ class TrainingConfig:
         check_options(self)
         if self.fold is not None and not 0 <= self.fold < self.folds:
             msg = f"fold = {self.fold}; expected 0 to {self.folds - 1} (folds = {self.folds})"
+            raise ConfigError(msg)
+        if self.deep_supervision and self.network not in DENSE_NETWORKS:
+            msg = (
+                f"deep_supervision = {self.deep_supervision} for {self.network}; it compares maps "
+                f"on coarser grids, which only {' and '.join(DENSE_NETWORKS)} are trained on: "
+                "leave it out here, or train with --stage 1 or 3"
+            )
             raise ConfigError(msg)
         shares_by_group(self.group_shares)
 

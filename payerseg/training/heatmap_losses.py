@@ -11,8 +11,9 @@ import keras
 from keras import ops
 
 from payerseg.training.examples import PRESENT, SIGMA, WEIGHT, X, Y, Z
+from payerseg.training.losses import common
 
-SPIKE_GUARD_VOXELS = 30.0
+SPIKE_GUARD_VOXELS = 150.0
 """Added to the sum of targets a loss is divided by: a block with few vertebrae must not weigh most."""
 
 
@@ -88,11 +89,11 @@ class LogitDiceLoss(keras.losses.Loss):
         super().__init__(name=name, reduction="sum_over_batch_size")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Compare (b, z, y, x, 1) masks with logits of the same shape."""
+        """Compare (b, z, y, x, 1) masks, which may be soft, with logits of the same shape."""
         y_pred = ops.cast(y_pred, "float32")
         axes = (1, 2, 3, 4)
         entropy = sigmoid_cross_entropy(y_true, y_pred)
         p = ops.sigmoid(y_pred)
-        overlap = 2 * ops.sum(p * y_true, axis=axes) + 50.0
+        overlap = 2 * ops.sum(common(y_true, p), axis=axes) + 50.0
         dice = overlap / (ops.sum(p, axis=axes) + ops.sum(y_true, axis=axes) + 50.0)
         return 4.0 * ops.mean(entropy, axis=axes) + (1.0 - dice)

@@ -4,6 +4,9 @@ kind "heat":   (b, z, y, x, 2), heatmap and weight              (stage 1)
 kind "rows":   (b, channel, 6), see `examples.vertebrae_example`  (stage 2)
 kind "mask":   (b, z, y, x, 1), 0 or 1                           (stage 3)
 kind "labels": (b, z, y, x, 1), class numbers, 0 = background     (stage 3, all classes)
+               or (b, z, y, x, class), the share of each class
+
+What a kind becomes on a coarser grid is in `deep_supervision`.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ TARGET_KINDS = {
     "mask": "mask",
     "labels": "labels",
 }
+SUMMED_OVER_VOXELS = ("spine_heatmap_l2",)
+"""Losses of dense maps that are sums: an eighth as large on a grid of half as many voxels per axis."""
 LEARNABLE_SIGMA = "learnable_sigma"
 """Not in the table: it has a weight of its own, see `learnable_sigma`."""
 
@@ -75,8 +80,14 @@ def _unpack_mask(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
 
 
 def _unpack_labels(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    classes = ops.cast(y_true[..., 0], "int32")
-    return ops.one_hot(classes, y_pred.shape[-1], dtype="float32"), None
+    return class_shares(y_true, y_pred.shape[-1]), None
+
+
+def class_shares(y_true: Any, n_classes: int) -> Any:
+    """Return (b, z, y, x, class) shares of class numbers, or of what holds shares already."""
+    if y_true.shape[-1] == n_classes:
+        return y_true
+    return ops.one_hot(ops.cast(y_true[..., 0], "int32"), n_classes, dtype="float32")
 
 
 _UNPACK: dict[str, Unpack] = {

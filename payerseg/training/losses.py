@@ -86,16 +86,26 @@ def sigmoid_cross_entropy(target: Tensor, logits: Tensor, weight: Tensor | None 
     return ops.sum(entropy * weight) / (ops.sum(weight) + DICE_EPSILON)
 
 
+def common(target: Tensor, probability: Tensor) -> Tensor:
+    """Return what target and answer share in each voxel, min(p, t): Dice's overlap.
+
+    For targets of 0 and 1 it is the usual product, value and gradient. For soft ones (a mask
+    averaged to a coarser grid) the product would be least wrong with an answer sharper than the
+    target; the minimum is with p = t (Wang et al. 2023, Dice semimetric losses).
+    """
+    return ops.minimum(target, probability)
+
+
 def soft_dice(target: Tensor, probability: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return 1 - Dice of probabilities, per batch item and channel, then averaged.
 
-    Dice = (2 sum pt + e) / (sum p + sum t + e): an empty target met by an empty answer costs
-    nothing.
+    Dice = (2 sum min(p, t) + e) / (sum p + sum t + e): an empty target met by an empty answer
+    costs nothing.
     """
     if weight is not None:
         target, probability = target * weight, probability * weight
     space = (1, 2, 3)
-    overlap = ops.sum(target * probability, axis=space)
+    overlap = ops.sum(common(target, probability), axis=space)
     total = ops.sum(target, axis=space) + ops.sum(probability, axis=space)
     return 1 - ops.mean((2 * overlap + DICE_EPSILON) / (total + DICE_EPSILON))
 
@@ -130,6 +140,7 @@ def categorical_cross_entropy_and_dice(
 ) -> Tensor:
     """Return cross-entropy plus soft Dice for softmax output: the remake's segmentation loss.
 
+    The target may be soft: shares of classes that sum to 1.
     The Dice part averages over the classes that the target holds (channel 0, background, left
     out); a class that is nowhere in the crop would otherwise drown the others.
     """
@@ -141,7 +152,7 @@ def categorical_cross_entropy_and_dice(
         mean_entropy = ops.sum(entropy * weight) / (ops.sum(weight) + DICE_EPSILON)
         onehot, probability = onehot * weight, probability * weight
     space = (0, 1, 2, 3)
-    overlap = ops.sum(onehot * probability, axis=space)[1:]
+    overlap = ops.sum(common(onehot, probability), axis=space)[1:]
     size = ops.sum(onehot, axis=space)[1:]
     total = size + ops.sum(probability, axis=space)[1:]
     present = ops.cast(size > 0, total.dtype)

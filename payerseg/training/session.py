@@ -22,6 +22,7 @@ from payerseg.errors import ConfigError, DatasetError
 from payerseg.inference.device import choose_precision, compile_forward, describe_device
 from payerseg.networks.build import build_network, network_multiple
 from payerseg.networks.bundle import ModelBundle, assign_weights, network_arrays
+from payerseg.training.deep_supervision import DeeplySupervisedNetwork, supervised_spec
 from payerseg.training.draws import scan_draw, vertebra_draw
 from payerseg.training.fit import Example, FitPlan, Listeners, TrainingState, fit
 from payerseg.training.folds import Folds, read_or_make_folds
@@ -87,8 +88,7 @@ def train_network(
     draw = make_draw(recipe, pack, assignment.train, config)
     network = build_network(recipe.card.network, choose_precision(config.precision), config.seed)
     start = put_initial_weights(network, recipe.card, config)
-    trained = LearnableSigmaNetwork(network) if recipe.loss == LEARNABLE_SIGMA else network
-    loss = None if recipe.loss == LEARNABLE_SIGMA else loss_named(recipe.loss, recipe.target)
+    trained, loss = with_loss(network, recipe, config)
     if not trained.built:
         trained(np.zeros((1, *_small_shape(recipe), network.input.shape[-1]), np.float32))
     watch.begin(network, plan, config)
@@ -119,7 +119,23 @@ def chosen_recipe(config: TrainingConfig) -> Recipe:
         recipe = replace(recipe, batch_size=config.batch_size)
     if recipe.loss != LEARNABLE_SIGMA:
         loss_named(recipe.loss, recipe.target)  # refuse early
+    if config.deep_supervision:
+        supervised_spec(recipe.card.network)
     return recipe
+
+
+def with_loss(
+    network: keras.Model, recipe: Recipe, config: TrainingConfig
+) -> tuple[keras.Model, keras.losses.Loss | None]:
+    """Return what is fitted, and its loss; None where the loss is part of what is fitted.
+
+    What has variables of its own shares the network's: training it trains the network.
+    """
+    if config.deep_supervision:
+        return DeeplySupervisedNetwork(network, recipe, config.deep_supervision, config.seed), None
+    if recipe.loss == LEARNABLE_SIGMA:
+        return LearnableSigmaNetwork(network), None
+    return network, loss_named(recipe.loss, recipe.target)
 
 
 def put_initial_weights(
@@ -353,7 +369,9 @@ def _keep_choices(config: TrainingConfig, recipe: Recipe, folder: Path) -> None:
         if not config.resume:
             msg = f"{folder} holds a training; resume it, or choose another output folder"
             raise ConfigError(msg)
-        before = json.loads(path.read_text(encoding="utf-8"))
+        # a training older than an option was one without it
+        defaults = json.loads(json.dumps(asdict(TrainingConfig())))
+        before = defaults | json.loads(path.read_text(encoding="utf-8"))
         differ = sorted(key for key in choices if before.get(key) != choices[key])
         if differ:
             msg = (

@@ -73,6 +73,7 @@ def test_prepare_fit_export(data: Path, tmp_path: Path, capsys) -> None:
         ((), "--data_dir and --output_dir"),
         (("--set", "training.epocs=1", "--data_dir", ".", "--output_dir", "."), "layout"),
         (("fit", ".", "-o", ".", "--set", "training.epocs=1"), "did you mean 'epochs'"),
+        (("fit", ".", "-o", ".", "--set", "training.deep_supervision=0.4"), "--stage 1 or 3"),
         (("export", ".", "-o", "x"), "training.json"),
     ],
 )

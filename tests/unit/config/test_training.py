@@ -29,6 +29,11 @@ def test_precedence(tmp_path: Path) -> None:
         ("[training]\nfold = 3\n", "expected 0 to 2"),
         ('[training]\npreset = "best"\n', "preset"),
         ('[training]\ngroup_shares = ["real"]\n', "name=share"),
+        ("[training]\ndeep_supervision = 1.5\n", "deep_supervision"),
+        (
+            '[training]\ndeep_supervision = 0.4\nnetwork = "vertebrae_localization"\n',
+            "--stage 1 or 3",
+        ),
     ],
 )
 def test_refusals(tmp_path: Path, text: str, found: str) -> None:

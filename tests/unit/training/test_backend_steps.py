@@ -15,14 +15,20 @@ import pytest
 
 from payerseg.config.training import NETWORKS, TRAINING_PRESETS
 from payerseg.networks.build import build_network, network_channels, network_multiple
+from payerseg.training.deep_supervision import DeeplySupervisedNetwork
 from payerseg.training.fit import FitPlan, Listeners, fit
 from payerseg.training.loss_table import loss_named
-from payerseg.training.recipe import Recipe, with_widths
+from payerseg.training.recipe import STAGE1, STAGE3, Recipe, with_widths
 from payerseg.training.recipes import recipe_for
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "data" / "training_steps.json"
 STEPS, TOLERANCE = 3, 1e-4
-ALL = [(preset, network) for preset in TRAINING_PRESETS for network in NETWORKS]
+ALL = [(preset, network, 0.0) for preset in TRAINING_PRESETS for network in NETWORKS]
+ALL += [
+    ("payer", STAGE1, 0.4),
+    ("payer", STAGE3, 0.4),
+    ("verse_pytorch", STAGE3, 0.4),
+]  # with deep supervision
 
 
 def target_of(recipe: Recipe, rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
@@ -40,10 +46,14 @@ def target_of(recipe: Recipe, rng: np.random.Generator, shape: tuple[int, int, i
     return rng.random((*shape, 2)).astype(np.float32)
 
 
-def losses_of(preset: str, network: str, folder: Path) -> list[float]:
+def key_of(preset: str, network: str, deep: float) -> str:
+    return f"{preset}/{network}" + (f"/deep_supervision={deep}" if deep else "")
+
+
+def losses_of(preset: str, network: str, deep: float, folder: Path) -> list[float]:
     """Train a tiny network of a recipe for a few steps and return its losses."""
     recipe = recipe_for(preset, network)  # type: ignore[arg-type]
-    spec = with_widths(recipe.card.network, (3, 4))
+    spec = with_widths(recipe.card.network, (3, 4, 5) if deep else (3, 4))
     without = {"dropout": 0.0}  # dropout draws from the backend
     if hasattr(spec, "dropout"):
         spec = replace(spec, **without)
@@ -51,7 +61,10 @@ def losses_of(preset: str, network: str, folder: Path) -> list[float]:
         spec = replace(
             spec, local=replace(spec.local, **without), spatial=replace(spec.spatial, **without)
         )
-    model = build_network(spec)
+    model, loss = build_network(spec), loss_named(recipe.loss, recipe.target)
+    if deep:
+        recipe = replace(recipe, card=replace(recipe.card, network=spec))
+        model, loss = DeeplySupervisedNetwork(model, recipe, deep, seed=0), None
     rng = np.random.default_rng(11)
     model.set_weights(
         [
@@ -83,14 +96,16 @@ def losses_of(preset: str, network: str, folder: Path) -> list[float]:
     )
     told: list[float] = []
     listeners = Listeners(report=lambda _step, loss, _rate: told.append(loss))
-    fit(model, loss_named(recipe.loss, recipe.target), draw, plan, folder, listeners)
+    fit(model, loss, draw, plan, folder, listeners)
     return told
 
 
-@pytest.mark.parametrize(("preset", "network"), ALL)
-def test_steps_are_the_same_on_every_backend(preset: str, network: str, tmp_path: Path) -> None:
-    golden = json.loads(GOLDEN.read_text())[f"{preset}/{network}"]
-    found = losses_of(preset, network, tmp_path)
+@pytest.mark.parametrize(("preset", "network", "deep"), ALL)
+def test_steps_are_the_same_on_every_backend(
+    preset: str, network: str, deep: float, tmp_path: Path
+) -> None:
+    golden = json.loads(GOLDEN.read_text())[key_of(preset, network, deep)]
+    found = losses_of(preset, network, deep, tmp_path)
     np.testing.assert_allclose(found, golden, rtol=TOLERANCE)
     assert golden[0] != golden[1]
 
@@ -100,5 +115,5 @@ if __name__ == "__main__":
     record = {}
     for one in ALL:
         with tempfile.TemporaryDirectory() as where:
-            record["/".join(one)] = losses_of(*one, Path(where))
+            record[key_of(*one)] = losses_of(*one, Path(where))
     GOLDEN.write_text(json.dumps(record, indent=1) + "\n")

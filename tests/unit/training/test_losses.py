@@ -57,6 +57,27 @@ def test_perfect_answers_cost_nothing() -> None:
     assert value(losses.sigmoid_cross_entropy_and_dice, TARGET, sure) < 1e-4
 
 
+def test_overlap_of_hard_targets_is_the_product() -> None:
+    probability = 1 / (1 + np.exp(-LOGITS))
+    hard = keras.ops.convert_to_numpy(losses.common(TARGET, probability))
+    np.testing.assert_array_equal(hard, TARGET * probability)
+
+
+@pytest.mark.parametrize("name", ["soft_dice", "categorical_cross_entropy_and_dice"])
+def test_a_soft_target_is_best_met_by_itself(name: str) -> None:
+    """A product would ask for an answer sharper than the target."""
+    target = RNG.random((1, 4, 4, 4, 3)).astype(np.float32) + 0.2
+    target /= target.sum(axis=-1, keepdims=True)
+    loss = getattr(losses, name)
+    least = value(loss, target, target)
+    for power in (0.7, 1.5, 4.0):
+        other = target**power
+        other /= other.sum(axis=-1, keepdims=True)
+        assert value(loss, target, other) > least + 1e-3
+    if name == "soft_dice":
+        assert least == pytest.approx(0, abs=1e-5)
+
+
 def test_an_absent_level_is_cheaper_the_lower_its_heatmap() -> None:
     """Without the guard any height costs the same, and a step down would be as good as one up."""
     blob = np.zeros((1, 8, 8, 8, 1), np.float32)

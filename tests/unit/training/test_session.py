@@ -16,6 +16,8 @@ import pytest
 
 from payerseg.config.training import TrainingConfig
 from payerseg.errors import BundleError, ConfigError, DatasetError
+from payerseg.inference.device import compile_forward
+from payerseg.networks.build import build_network
 from payerseg.networks.bundle import ModelBundle
 from payerseg.training.export import export_bundle
 from payerseg.training.pack_format import PackIndex, read_arrays
@@ -25,9 +27,12 @@ from payerseg.training.session import (
     checkpoint_step,
     chosen_recipe,
     make_plan,
+    read_val_inputs,
     sources_of,
     train_network,
+    with_loss,
 )
+from payerseg.training.validation import validate
 
 HEAVY = ("SimpleITK", "nibabel", "networkx", "isal")
 
@@ -93,6 +98,69 @@ def test_a_resumed_training_is_the_same_training(
     for key in first:
         if key != "seconds":
             np.testing.assert_allclose(first[key], second[key], rtol=1e-3, atol=1e-5, err_msg=key)
+
+
+def test_deep_supervision_resumes_and_stays_out_of_the_bundle(
+    tiny_pack: Path, tmp_path: Path
+) -> None:
+    """Heads are in checkpoint and averages; the bundle is exactly the card's network."""
+    config = tiny(tiny_pack, STAGE3, widths=(2, 2, 2), deep_supervision=0.4)
+    train_network(config, tmp_path / "straight")
+    folder = tmp_path / STAGE3
+    with pytest.raises(Killed):
+        train_network(config, folder, die_at(8))
+    with pytest.raises(ConfigError, match="another deep_supervision"):
+        train_network(replace(config, deep_supervision=0.0), folder)
+    train_network(config, folder)
+    first, second = (read_arrays(f / "checkpoint.npz") for f in (tmp_path / "straight", folder))
+    assert set(first) == set(second)
+    for key in set(first) - {"seconds"}:
+        np.testing.assert_allclose(first[key], second[key], rtol=1e-3, atol=1e-5, err_msg=key)
+    card = export_bundle(folder, tmp_path / "bundle", weights_dtype="float32")
+    bundle = ModelBundle.open(tmp_path / "bundle", stage=STAGE3)
+    trained = build_network(card.network).weights
+    assert set(bundle.weights) == {variable.path for variable in trained}
+    heads = sum(key.startswith("average_") for key in second) - len(trained)
+    assert heads == 2, "kernel and bias of the one coarser level"
+    best = json.loads((folder / "best.json").read_text())
+    forward = compile_forward(bundle.network())
+    inputs = read_val_inputs(
+        tiny_pack, assign_items(PackIndex.read(tiny_pack), config, folder).val, config
+    )
+    assert validate(forward, card, inputs).figures["dice"] == pytest.approx(best["figures"]["dice"])
+
+
+def test_without_deep_supervision_the_network_itself_is_fitted() -> None:
+    config = TrainingConfig(network=STAGE3, widths=(2, 2, 2))
+    recipe = chosen_recipe(config)
+    network = build_network(recipe.card.network)
+    fitted, loss = with_loss(network, recipe, config)
+    assert fitted is network
+    assert loss is not None
+    assert loss.name == recipe.loss
+    fitted, loss = with_loss(network, recipe, replace(config, deep_supervision=0.4))
+    assert fitted is not network
+    assert loss is None
+
+
+def test_deep_supervision_is_refused_where_there_is_no_coarser_level(
+    tiny_pack: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"2 level\(s\)"):
+        train_network(tiny(tiny_pack, deep_supervision=0.4), tmp_path / STAGE1)
+    assert not (tmp_path / STAGE1 / "choices.json").exists()
+
+
+def test_a_training_older_than_an_option_was_one_without_it(
+    tiny_pack: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / STAGE1
+    with pytest.raises(Killed):
+        train_network(tiny(tiny_pack), folder, die_at(6))
+    choices = json.loads((folder / "choices.json").read_text())
+    del choices["deep_supervision"]
+    (folder / "choices.json").write_text(json.dumps(choices))
+    assert train_network(tiny(tiny_pack), folder)["iterations"] == 12
 
 
 def test_block_and_schedule_replace_the_recipes() -> None:
