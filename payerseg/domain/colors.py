@@ -57,6 +57,19 @@ COLORS: dict[int, Rgb] = dict(zip(LABELS_HEAD_TO_FOOT, _HEAD_TO_FOOT, strict=Tru
 UNKNOWN_COLOR: Rgb = (128, 128, 128)
 """The colour of a label that names no vertebra."""
 
+DARK_LUMA = 90.0
+"""Lines of a darker colour than this (luma of ITU-R BT.601, 0..255) are lost on a CT's greys."""
+_LUMA = (0.299, 0.587, 0.114)
+
+RIMMED_LABELS: tuple[int, ...] = tuple(
+    label
+    for label, color in COLORS.items()
+    if sum(part * value for part, value in zip(_LUMA, color, strict=True)) < DARK_LUMA
+)
+"""Labels whose outlines get a light rim; lighter colours instead would look like their neighbours'."""
+
+RIM_COLOR: Rgb = (245, 245, 245)
+
 _BELOW_LUMBAR = {SACRUM_LABEL: "sacrum", COCCYX_LABEL: "coccyx"}
 
 
@@ -67,7 +80,12 @@ def color_of(label: int) -> Rgb:
 
 def hex_color_of(label: int) -> str:
     """Return the colour of a VerSe label as `#rrggbb`."""
-    return "#{:02x}{:02x}{:02x}".format(*color_of(label))
+    return as_hex(color_of(label))
+
+
+def as_hex(color: Rgb) -> str:
+    """Return a colour as `#rrggbb`."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def name_of(label: int) -> str:

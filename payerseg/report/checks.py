@@ -55,9 +55,8 @@ def distances_mm(landmarks: Landmarks) -> dict[Vertebra, float]:
 
 def _naming(facts: CaseFacts) -> Iterator[Finding]:
     """Pass on why stage 2 wants a person to look."""
-    reasons = list(facts.decision.get("reasons", ()))
-    places = [reason for reason in reasons if reason.startswith(UNEXPLAINED)]
-    for reason in [reason for reason in reasons if reason not in places] + places[:1]:
+    places = [reason for reason in facts.doubts if reason.startswith(UNEXPLAINED)]
+    for reason in [reason for reason in facts.doubts if reason not in places] + places[:1]:
         more = f" So are {len(places) - 1} more." if reason in places and len(places) > 1 else ""
         yield Finding("naming", Severity.REVIEW, _sentence(reason) + more)
 
@@ -115,7 +114,9 @@ def _edits(facts: CaseFacts) -> Iterator[Finding]:
     edits = facts.edits()
     if edits:
         several = f" and {len(edits) - SEVERAL} more" if len(edits) > SEVERAL else ""
-        message = f"landmarks.csv was edited: {', '.join(edits[:SEVERAL])}{several}."
+        message = f"A person edited landmarks.csv: {', '.join(edits[:SEVERAL])}{several}."
+        if facts.decision.get("reasons"):
+            message += " Doubts about the names before are not repeated."
         levels = tuple(edit.split()[0] for edit in edits)
         yield Finding("edited", Severity.INFO, message, levels)
 

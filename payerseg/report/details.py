@@ -125,6 +125,8 @@ def _curves_card(facts: CaseFacts) -> str:
 def _alternatives_card(facts: CaseFacts) -> str:
     decision = facts.decision
     others = decision.get("alternatives", ())
+    if facts.edits():
+        return ""  # they are about names that a person has replaced
     if not others and "level_probability" not in decision:
         return ""
     sure = f"{decision.get('level_probability', 1.0):.3f}"

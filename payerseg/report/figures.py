@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from payerseg.domain.colors import LABELS_HEAD_TO_FOOT, color_of
+from payerseg.domain.colors import LABELS_HEAD_TO_FOOT, RIM_COLOR, RIMMED_LABELS, color_of
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.volume import Volume
 from payerseg.report.canvas import GLYPH_HEIGHT, Canvas, beside
@@ -27,7 +27,8 @@ OVERLAY_FACTOR = 2
 """Outlines are drawn on pixels this many times finer."""
 SMOOTHING_PIXELS = 1.6
 """Of labels on the overlay, below the size of a voxel: stairs of thick slices vanish, shapes stay."""
-FILL_ALPHA, LINE_ALPHA = 46, 255
+FILL_ALPHA, RIM_ALPHA, LINE_ALPHA = 46, 200, 255
+"""The alpha tells what a pixel of an overlay is: inside, the light rim of a dark colour, the outline."""
 THUMBNAIL_ROWS = 340
 THUMBNAIL_STEP = 12
 """Brightness steps of the small picture: it is embedded in the cohort page once per case."""
@@ -96,6 +97,9 @@ def thumbnail(views: tuple[CurvedView, ...]) -> np.ndarray:
         canvas = Canvas(smooth // THUMBNAIL_STEP * THUMBNAIL_STEP)
         lines = view.overlay * (view.overlay[..., 3:] == LINE_ALPHA)
         reach = int(np.ceil(OVERLAY_FACTOR / scale))
+        rims = ndimage.maximum_filter(view.overlay[..., 3] == RIM_ALPHA, 3 * reach)
+        rims &= np.isin(view.overlay[..., 3], (0, RIM_ALPHA))  # outside of the masks
+        canvas.pixels[rims[::OVERLAY_FACTOR, ::OVERLAY_FACTOR][take]] = RIM_COLOR
         lines = ndimage.maximum_filter(lines, (reach, reach, 1))
         lines = lines[::OVERLAY_FACTOR, ::OVERLAY_FACTOR][take]
         drawn = lines[..., 3] > 0
@@ -154,7 +158,7 @@ def _smoothed(labels: np.ndarray) -> np.ndarray:
 
 
 def _outlined(labels: np.ndarray) -> np.ndarray:
-    """Return RGBA: a line inside every label's border, a faint fill within."""
+    """Return RGBA: a line inside every label's border, a rim around dark ones, a faint fill within."""
     palette = np.zeros((256, 3), np.uint8)
     for label in LABELS_HEAD_TO_FOOT:
         palette[label] = color_of(label)
@@ -165,6 +169,8 @@ def _outlined(labels: np.ndarray) -> np.ndarray:
     overlay = np.zeros((*labels.shape, 4), np.uint8)
     overlay[..., :3] = palette[labels.astype(np.uint8)]
     overlay[..., 3] = np.where(border, LINE_ALPHA, FILL_ALPHA) * (labels > 0)
+    rim = ndimage.binary_dilation(np.isin(labels, RIMMED_LABELS)) & (labels == 0)
+    overlay[rim] = (*RIM_COLOR, RIM_ALPHA)
     return overlay
 
 

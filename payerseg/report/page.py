@@ -6,7 +6,14 @@ from html import escape
 from typing import Any
 
 from payerseg import __version__
-from payerseg.domain.colors import COLORS, hex_color_of, name_of
+from payerseg.domain.colors import (
+    COLORS,
+    RIM_COLOR,
+    RIMMED_LABELS,
+    as_hex,
+    hex_color_of,
+    name_of,
+)
 from payerseg.domain.vertebra import Vertebra
 from payerseg.report.case_facts import CaseFacts
 from payerseg.report.details import details_html
@@ -65,7 +72,7 @@ def case_page(
 
 def needs_review(facts: CaseFacts, findings: tuple[Finding, ...]) -> bool:
     """Tell whether this stage or stage 2 asks for a person."""
-    told = bool(facts.decision.get("needs_review"))
+    told = bool(facts.decision.get("needs_review")) and not facts.edits()
     return told or any(finding.severity is Severity.REVIEW for finding in findings)
 
 
@@ -144,6 +151,7 @@ def _for_script(
         "middle": levels[len(levels) // 2] if levels else None,
         "names": {str(label): name_of(label) for label in COLORS},
         "colors": {str(label): hex_color_of(label) for label in COLORS},
+        "rims": {str(label): as_hex(RIM_COLOR) for label in RIMMED_LABELS},
         "curved": [
             {
                 "name": view.name,

@@ -25,7 +25,7 @@ class VertebraRow:
         label: VerSe label.
         color: "#rrggbb".
         position_mm: LPS centre; None for a mask without a centre.
-        score: probability that the name is right.
+        score: probability that the name is right; None once a person has edited the names.
         volume_ml: of the mask.
         heights_mm: anterior, middle, posterior.
         core_hu: mean of the trabecular core.
@@ -56,6 +56,7 @@ def vertebra_rows(
 ) -> tuple[VertebraRow, ...]:
     """Return a row for every vertebra with a centre or a mask, head to foot."""
     findings, next_mm = tuple(findings), distances_mm(facts.landmarks)
+    edited = bool(facts.edits())
     rows = []
     for vertebra in sorted({*facts.landmarks, *masks}):
         mark, mask = facts.landmarks.get(vertebra), masks.get(vertebra)
@@ -68,7 +69,7 @@ def vertebra_rows(
                 label=vertebra.verse_label,
                 color=hex_color_of(vertebra.verse_label),
                 position_mm=mark.position_mm if mark else None,
-                score=round(mark.score, 4) if mark else None,
+                score=round(mark.score, 4) if mark and not edited else None,
                 volume_ml=round(mask.volume_ml, 3) if mask else None,
                 heights_mm=tuple(values.get(name) for name in HEIGHTS),
                 core_hu=values.get("core_hu_mean"),

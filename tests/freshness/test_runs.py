@@ -61,13 +61,15 @@ def test_a_part_of_the_pipeline_is_told_as_a_part(bench):
     assert case.message == "", "the later stages are still fresh"
 
 
-def test_doubts_from_before_an_edit_are_told_as_such(bench):
+def test_doubts_from_before_an_edit_are_not_repeated(bench):
     bench.scans(a="review")
     bench.build()
     bench.path(bench.pipeline[1].writes[0]).write_text("by hand")
     (case,) = bench.run().cases
-    doubts = "the level is uncertain; one mask is small"
-    assert case.message == f"spine_localization: before a person's edit: {doubts}"
+    assert (case.status, case.message) == ("ok", "")
+    edited = case.stages["spine_localization"]
+    assert not edited.needs_review
+    assert edited.reasons == ("a_derived.txt was edited by a person",)
 
 
 def test_force_overwrites_an_edit_but_keeps_a_copy(bench):

@@ -114,7 +114,7 @@ async function openViewer() {
   }
   const scan = await openScan(facts.viewer);
   facts.viewer = null; // the packed copy is no longer needed
-  viewer = new Viewer(scan, all(".planes canvas"), facts.colors, tell);
+  viewer = new Viewer(scan, all(".planes canvas"), facts, tell);
   wait.remove();
   const first = facts.middle && facts.levels[facts.middle];
   if (first) viewer.moveTo(first.position_mm);

@@ -24,9 +24,10 @@ async function openScan(data) {
 }
 
 class Viewer {
-  constructor(scan, canvases, colors, onMove) {
+  constructor(scan, canvases, { colors, rims }, onMove) {
     this.scan = scan;
     this.colors = colors;
+    this.rims = rims; // of dark colours, which are lost on grey
     this.onMove = onMove;
     this.window = [...WINDOWS.bone];
     this.mask = "outline";
@@ -239,7 +240,14 @@ class Viewer {
       }
     }
     if (this.mask === "fill") this.fillMask(view, pen, frame, start);
-    pen.lineWidth = Math.max(1.2, 1.4 * (window.devicePixelRatio || 1));
+    const width = Math.max(1.2, 1.4 * (window.devicePixelRatio || 1));
+    pen.lineWidth = 2.2 * width;
+    for (const [label, path] of lines) {
+      if (!this.rims[label]) continue;
+      pen.strokeStyle = this.rims[label];
+      pen.stroke(path);
+    }
+    pen.lineWidth = width;
     for (const [label, path] of lines) {
       pen.strokeStyle = this.colors[label] || "#888";
       pen.stroke(path);

@@ -6,6 +6,8 @@ import pytest
 from payerseg.domain.colors import (
     COLORS,
     LABELS_HEAD_TO_FOOT,
+    RIM_COLOR,
+    RIMMED_LABELS,
     UNKNOWN_COLOR,
     color_of,
     hex_color_of,
@@ -60,6 +62,14 @@ def test_neighbours_differ_for_every_sight(sight, apart, at_least):
 def test_t13_and_t12_missing_neighbours_differ_too():
     for a, b in [("T12", "L1"), ("L5", "L6"), ("T11", "L1")]:
         assert COLORS[Vertebra[a].verse_label] != COLORS[Vertebra[b].verse_label]
+
+
+def test_dark_colours_get_a_rim_that_shows_on_any_grey():
+    assert {Vertebra.T10.verse_label, Vertebra.L1.verse_label} <= set(RIMMED_LABELS)
+    table = np.array([*COLORS.values(), RIM_COLOR]) / 255
+    lightness = dict(zip([*COLORS, "rim"], cielab(table, SIGHT["normal"])[:, 0], strict=True))
+    assert all(lightness[label] > 45 for label in COLORS if label not in RIMMED_LABELS)
+    assert all(lightness["rim"] - lightness[label] > 45 for label in RIMMED_LABELS)
 
 
 def test_every_label_has_one_colour_and_name():

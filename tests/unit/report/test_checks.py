@@ -189,5 +189,14 @@ def test_edits_by_hand_are_told(facts, with_marks):
     edited = with_marks(facts, {L2: None, T12: np.add(at(facts, T12), (0, 3, 4))})
     edited = replace(edited, decision=facts.decision)
     (finding,) = [f for f in found(edited) if f.code == "edited"]
-    assert finding.message == "landmarks.csv was edited: T12 moved by 5.0 mm, L2 removed."
+    assert finding.message == "A person edited landmarks.csv: T12 moved by 5.0 mm, L2 removed."
     assert finding.severity is Severity.INFO
+
+
+def test_doubts_from_before_an_edit_are_not_repeated(facts, with_marks):
+    doubted = facts.decision | {"reasons": ["the level is uncertain"], "needs_review": True}
+    assert "naming" in codes(replace(facts, decision=doubted))
+    edited = replace(with_marks(facts, {L2: None}), decision=doubted)
+    assert "naming" not in codes(edited)
+    (finding,) = [f for f in found(edited) if f.code == "edited"]
+    assert finding.message.endswith("Doubts about the names before are not repeated.")

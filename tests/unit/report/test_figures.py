@@ -2,11 +2,18 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from payerseg.domain.colors import color_of
+from payerseg.domain.colors import RIM_COLOR, color_of
 from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.domain.vertebra import Vertebra
-from payerseg.report.figures import OVERLAY_FACTOR, curved_views, thumbnail
+from payerseg.report.figures import (
+    LINE_ALPHA,
+    OVERLAY_FACTOR,
+    RIM_ALPHA,
+    curved_views,
+    thumbnail,
+)
 from payerseg.report.spine_curve import spine_curve
 
 
@@ -49,6 +56,19 @@ def test_front_and_right_are_on_the_left(make_facts, synthetic_spine):
         column = np.flatnonzero(view.grey[row] == 255).mean()
         expected = view.middle - 30 / view.curve.step_mm
         assert abs(column - expected) < 5, view.name
+
+
+def test_dark_outlines_have_a_light_rim_outside_the_mask(facts):
+    sagittal, coronal = curved_views(facts.ct, facts.labels, facts.landmarks)
+    dark = np.array(color_of(Vertebra.T10.verse_label))
+    for view in (sagittal, coronal):
+        rim = (view.overlay == (*RIM_COLOR, RIM_ALPHA)).all(axis=2)
+        line = (view.overlay == (*dark, LINE_ALPHA)).all(axis=2)
+        beside = ndimage.binary_dilation(line) & (view.overlay[..., 3] == 0)
+        assert rim.any(), view.name
+        assert not beside.any(), "an outline of T10 without a rim"
+    picture = thumbnail((sagittal, coronal))
+    assert (picture == RIM_COLOR).all(axis=2).any()
 
 
 def test_thumbnail_is_small_and_coloured(facts):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from payerseg.config.schema import QualityReportConfig
+from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.report.case_report import build_report
 from payerseg.report.html_text import embedded_json
@@ -73,6 +74,16 @@ def test_the_table_tells_the_numbers(full):
     assert "<td>151</td>" in row
     for words in ("12.3°", "0.790", "0.210", "71aa03c9e5b7", "tensorflow 2.21.0", "12.3 s"):
         assert words in page, words
+
+
+def test_after_an_edit_the_page_tells_of_the_person_not_of_old_doubts(full):
+    kept = Landmarks(mark for v, mark in full.landmarks.items() if v is not Vertebra.L2)
+    edited = replace(full, landmarks=kept)
+    report = build_report(edited, QualityReportConfig(viewer=False))
+    assert "A person edited landmarks.csv: L2 removed." in report.page
+    for words in ("unsure", "Other ways to name", "0.790", "0.210"):
+        assert words not in report.page, words
+    assert {row["score"] for row in report.findings["vertebrae"]} == {None}
 
 
 def test_the_record_says_what_the_page_says(full):
