@@ -129,4 +129,5 @@ def coarser(target: Any, kind: str) -> Any:
 
 
 def _block_means(values: Any) -> Any:
-    return ops.average_pool(values, 2, padding="valid", data_format="channels_last")
+    # the stride is named, as Keras takes a wrong one for it on JAX
+    return ops.average_pool(values, 2, strides=2, padding="valid", data_format="channels_last")

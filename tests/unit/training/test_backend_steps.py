@@ -23,6 +23,8 @@ from payerseg.training.recipes import recipe_for
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "data" / "training_steps.json"
 STEPS, TOLERANCE = 3, 1e-4
+DEEPER_TOLERANCE = 1e-3
+"""Of three levels: Adam's first steps are as long where the gradient is within rounding of 0."""
 ALL = [(preset, network, 0.0) for preset in TRAINING_PRESETS for network in NETWORKS]
 ALL += [
     ("payer", STAGE1, 0.4),
@@ -106,7 +108,7 @@ def test_steps_are_the_same_on_every_backend(
 ) -> None:
     golden = json.loads(GOLDEN.read_text())[key_of(preset, network, deep)]
     found = losses_of(preset, network, deep, tmp_path)
-    np.testing.assert_allclose(found, golden, rtol=TOLERANCE)
+    np.testing.assert_allclose(found, golden, rtol=DEEPER_TOLERANCE if deep else TOLERANCE)
     assert golden[0] != golden[1]
 
 
