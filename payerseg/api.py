@@ -25,8 +25,10 @@ from payerseg.config.installation import default_bundle
 from payerseg.config.load import load_config
 from payerseg.config.schema import RunConfig
 from payerseg.config.weights import check_weights
+from payerseg.dicom.signature import DIRECTORY_FILE, is_dicom_source, require_pydicom
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmarks, Point
+from payerseg.domain.series_reference import SERIES_SUFFIX
 from payerseg.domain.volume import Volume
 from payerseg.errors import InputError
 from payerseg.imaging.files import write_volume
@@ -115,18 +117,21 @@ class Pipeline:
         """Find, name and segment the vertebrae of one scan.
 
         Args:
-            scan: a file; a SimpleITK image; a `Volume`; or (array, spacing) with the array in
-                (z, y, x) order, spacing (x, y, z) in mm, and LPS axes (x to the patient's left, y to
-                the back, z to the head).
+            scan: a file; a folder or zip of DICOM files, of which one series is chosen as in
+                `payerseg run` (setting driver.dicom_series); a SimpleITK image; a `Volume`; or
+                (array, spacing) with the array in (z, y, x) order, spacing (x, y, z) in mm, and LPS
+                axes (x to the patient's left, y to the back, z to the head).
 
         Raises:
-            InputError: the scan cannot be used (not 3D, not Hounsfield units, damaged ...).
+            InputError: the scan cannot be used (not 3D, not Hounsfield units, damaged, several DICOM
+                studies ...).
+            UsageError: DICOM needs the extra `payerseg[dicom]`, which is not installed.
             BundleError: weights are damaged or belong to another stage.
             OutOfResources: memory or disk ran out.
         """
         with tempfile.TemporaryDirectory(prefix="payerseg-") as name:
             if isinstance(scan, str | Path):
-                return self._segment(Path(scan).resolve(), Path(name))
+                return self._segment(self._file_of(Path(scan).resolve(), Path(name)), Path(name))
             volume = _as_volume(scan)
             path = Path(name) / f"{_CASE_ID}.nii"
             write_volume(volume, path)
@@ -156,6 +161,20 @@ class Pipeline:
         found = self(scan)
         landmarks = {vertebra.name: mark.position_mm for vertebra, mark in found.landmarks.items()}
         return ArrayResult(found.labels.array, landmarks, found.status, found.reasons)
+
+    def _file_of(self, scan: Path, work: Path) -> Path:
+        """Return the scan's file; for DICOM a series file that names what is read where it lies."""
+        if not is_dicom_source(scan):
+            return scan
+        require_pydicom()
+        from payerseg.dicom.single import the_series  # needs the extra
+
+        fill_gaps = self._config.preparation.uneven_slices == "interpolate"
+        source = scan.parent if scan.name.upper() == DIRECTORY_FILE else scan
+        series = the_series(source, self._config.driver.dicom_series, fill_gaps=fill_gaps)
+        path = work / f"{_CASE_ID}{SERIES_SUFFIX}"
+        path.write_text(series.to_json(), encoding="utf-8")
+        return path
 
     def _segment(self, image: Path, work: Path) -> Segmentation:
         folder = CaseFolder(work / _CASE_ID, _CASE_ID)

@@ -30,6 +30,11 @@ def is_dicom_file(path: Path) -> bool:
         return False
 
 
+def is_dicom_source(path: Path) -> bool:
+    """Tell whether a scan is to be looked for in DICOM: a folder, a zip, or a DICOM file."""
+    return path.is_dir() or path.suffix.lower() == ZIP_ENDING or is_dicom_file(path)
+
+
 def require_pydicom() -> None:
     """Refuse to go on without the extra.
 

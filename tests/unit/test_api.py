@@ -63,6 +63,16 @@ def test_every_way_to_give_a_scan_gives_the_same(pipeline, result, scan, tmp_pat
         assert np.abs(gap).max() < 2e-3
 
 
+def test_a_dicom_folder_and_its_zip_are_scans(pipeline, dicom, synthetic_spine, tmp_path):
+    ct = synthetic_spine(coded=True).ct
+    folder = dicom.save(dicom.slices(ct), tmp_path / "study")
+    expected = pipeline(ct)
+    for given in (folder, dicom.zipped(folder)):
+        found = pipeline(given)
+        assert found.labels.grid.same_space_as(ct.grid)
+        assert np.array_equal(found.labels.array, expected.labels.array)
+
+
 def test_an_array_with_spacing_is_taken_as_lps(pipeline, synthetic_spine):
     ct = synthetic_spine(coded=True).ct
     result = pipeline((ct.array, ct.grid.spacing_mm))
