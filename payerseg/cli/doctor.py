@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -42,6 +43,7 @@ CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 CPU_INFO = Path("/proc/cpuinfo")
 PROBLEM = "PROBLEM: "
 EXIT_PROBLEM = 3
+STDERR_FD = 2
 
 
 @click.command()
@@ -153,14 +155,37 @@ def processor_flags() -> set[str] | None:
 
 
 def _device() -> str:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the engine's greetings are not for people
-    from payerseg.inference.device import describe_device
+    with native_messages_kept_back():  # the engine's greetings are not for people
+        from payerseg.inference.device import describe_device
 
-    found = describe_device()
+        found = describe_device()
     where = (
         f"{found['gpus']} GPU(s)" if found["gpus"] else f"the processor's {found['cores']} cores"
     )
     return f"networks run by {found['backend']} on {where}, in {found['precision']}"
+
+
+@contextlib.contextmanager
+def native_messages_kept_back() -> Iterator[None]:
+    """Keep what is written to file descriptor 2 off the screen; it is shown if an error is raised.
+
+    TensorFlow greets before its log level counts, so TF_CPP_MIN_LOG_LEVEL cannot silence it.
+    """
+    sys.stderr.flush()
+    screen = os.dup(STDERR_FD)
+    with tempfile.TemporaryFile() as heard:
+        os.dup2(heard.fileno(), STDERR_FD)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            sys.stderr.flush()
+            os.dup2(screen, STDERR_FD)
+            os.close(screen)
+            if failed:
+                heard.seek(0)
+                os.write(STDERR_FD, heard.read())
 
 
 def _stages() -> Iterator[str]:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,21 @@ def test_facts_name_versions_places_and_the_processor():
     assert "SimpleITK" in text
     assert "stages that the driver starts" in text
     assert "cores" in text
+
+
+def fail_to_load():
+    os.write(2, b"cannot load libcuda")
+    raise ImportError
+
+
+def test_greetings_of_native_code_are_kept_back_but_not_where_something_fails(capfd):
+    with doctor.native_messages_kept_back():
+        os.write(2, b"I0000 oneDNN custom operations are on")
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "after"
+    with pytest.raises(ImportError), doctor.native_messages_kept_back():
+        fail_to_load()
+    assert capfd.readouterr().err == "cannot load libcuda"
 
 
 def test_missing_weights_are_a_problem(monkeypatch, tmp_path, capsys):
