@@ -16,13 +16,13 @@ from payerseg.postprocess.calibration import fit_temperature
 from payerseg.postprocess.spine_decoder import decode_spine
 
 GRID: dict[str, tuple[float, ...]] = {
-    "common_error": (0.01, 0.05, 0.15),
+    "common_error": (0.003, 0.01, 0.05),
     "neighbour_confusion": (0.04, 0.08, 0.16),
     "open_end_cost": (1.5, 3.0, 4.5),
     "presence_heat": (0.25, 0.35, 0.5),
     "presence_weight": (2.0, 3.0, 4.0),
-    "min_evidence": (-0.5, 0.5, 1.5),
-    "sure_heat": (0.85, 1.0, 1.2),
+    "min_evidence": (-1.5, -0.5, 0.5),
+    "sure_heat": (1.0, 1.1, 1.3),
 }
 """What is tried."""
 TEMPERATURES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)

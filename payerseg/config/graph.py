@@ -29,9 +29,9 @@ class GraphConfig:
     )
     max_places: int = option(96, "only so many of the strongest places are used", at_least=2)
     evidence_temperature: float = option(
-        1.0,
-        "divides the label evidence; neighbouring vertebrae are misnamed together, so their evidence "
-        "must not be added at full weight",
+        0.5,
+        "divides the evidence for each name: above 1 trusts the network less (neighbouring vertebrae are "
+        "misnamed together), below 1 more; fitted by benchmarks/calibrate.py",
         at_least=0.1,
         at_most=100,
     )
@@ -42,7 +42,7 @@ class GraphConfig:
         0.08, "odds that a network names a vertebra as its neighbour", at_least=1e-6, at_most=1
     )
     common_error: float = option(
-        0.05,
+        0.01,
         "odds that a network names the whole middle of the spine one level off",
         at_least=1e-9,
         at_most=1,
@@ -84,11 +84,17 @@ class GraphConfig:
         False, "drop vertebrae nearer than border_mm to the scan's upper or lower end"
     )
     min_evidence: float = option(
-        0.5,
+        -0.5,
         "nats that a chain must have over nothing at all, more where bright places remain; else no spine",
     )
+    sure_heat: float = option(
+        1.1,
+        "a chain with a place this bright, as part of a perfect peak, is a spine however short; if the "
+        "evidence is less than min_evidence asks for, it is flagged",
+        at_least=0,
+    )
     review_probability: float = option(
-        0.9, "a level less probable than this asks for a review", at_least=0, at_most=1
+        0.75, "a level less probable than this asks for a review", at_least=0, at_most=1
     )
     n_alternatives: int = option(
         5, "other labellings listed with the result", at_least=0, at_most=50

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -35,6 +36,8 @@ FAR_CONFUSION = 0.002
 """Odds that a network takes a vertebra for one three or more levels away."""
 TAIL = 4.0
 """Degrees of freedom of the t distributions: spines that are no textbook ones must stay possible."""
+BRIGHTEST = 1.0
+"""More heat than a perfect peak's says no more."""
 LONGEST_RATIO = 1.8
 """A gap longer than this times the expected one is not that move."""
 STEEPEST_COS = 0.15
@@ -185,6 +188,7 @@ def build_chain_model(
     )
 
 
+@lru_cache(maxsize=8)
 def chain_moves(prior: SpinePrior, config: GraphConfig) -> tuple[Move, ...]:
     """Return every step down the spine, with up to `max_skip` silent vertebrae in between."""
     moves = [move for upper in LABELS for move in _moves_from(_Route(upper), prior, config)]
@@ -222,14 +226,17 @@ def _moves_from(route: _Route, prior: SpinePrior, config: GraphConfig) -> Iterat
 
 def _node_scores(places: Places, hypotheses: Hypotheses, config: GraphConfig) -> np.ndarray:
     """Return (h, n, 26) nats by rank: being a vertebra at all, and being this one."""
-    strength = np.minimum(places.strength, 1.0)
-    presence = config.presence_weight * np.log(np.maximum(strength, 1e-6) / config.presence_heat)
+    strength = np.clip(places.strength, 1e-6, BRIGHTEST)
+    presence = config.presence_weight * np.log(strength / config.presence_heat)
     heat = places.heat[:, [vertebra.channel for vertebra in LABELS]] + config.evidence_floor
     shares = heat / heat.sum(axis=1, keepdims=True)
     named = np.log(shares @ _confusion(config.neighbour_confusion))
     as_shifted = {shift: named[:, _named_as(shift)] for shift in np.unique(hypotheses.shift)}
-    stacked = np.stack([as_shifted[shift] for shift in hypotheses.shift])
-    return presence[None, :, None] + stacked / config.evidence_temperature
+    tempered = np.stack([as_shifted[shift] for shift in hypotheses.shift])
+    tempered /= config.evidence_temperature
+    # doubt about the name is no doubt about there being a vertebra: names share one whole
+    tempered -= np.logaddexp.reduce(tempered, axis=2, keepdims=True)
+    return presence[None, :, None] + tempered
 
 
 def _named_as(shift: int) -> np.ndarray:

@@ -15,7 +15,9 @@ from payerseg.postprocess.places import Places
 
 USUAL_SCALE = (0.75, 1.2)
 """Sizes of adults and schoolchildren; beyond, a chain of wrong places is as likely as a real size."""
-UNEXPLAINED_HEAT = 0.5
+UNEXPLAINED_HEAT = 0.8
+"""Fainter places beside or beyond the chain are second peaks at a named vertebra, or at one that the
+scan's face cuts: on training scans they were as common in right results as in wrong ones."""
 COURSE_MM = 25.0
 """A place this far from the line through the named centres cannot be a vertebra of theirs."""
 BEYOND_MM = 80.0
@@ -27,15 +29,16 @@ VARIANTS = ("T13", "L6")
 def review_reasons(
     decision: SpineDecision, chain: Chain, places: Places, config: GraphConfig
 ) -> SpineDecision:
-    """Return the decision with its reasons for a review filled in.
+    """Return the decision with further reasons for a review.
 
     Args:
-        decision: without reasons.
+        decision: with those that are known already.
         chain: what was chosen.
         places: all that could have been chosen.
         config: `review_probability`.
     """
     reasons = [
+        *decision.reasons,
         *_level_reasons(decision, config),
         *_variant_reasons(decision, chain),
         *_gap_reasons(decision, chain),

@@ -62,13 +62,7 @@ def decode_spine(
     model = weigh_chains(places, prior, config, field)
     search = ChainSearch.of(model)
     chain = search.best()
-    wanted = config.min_evidence + _trials_nats(places, chain, config)
-    if chain.score < wanted:
-        msg = (
-            f"{len(places)} candidate places (strongest heat {places.strength.max():.2f}) form no spine: "
-            f"evidence {chain.score:.1f}, expected at least {wanted:.1f}"
-        )
-        raise SpineNotFound(msg)
+    doubts = _require_spine(places, chain, config)
     probabilities = name_probabilities(model)
     marks = _landmarks(chain, model, probabilities, config)
     marks = _at_border(marks, field, border_mm, drop=config.drop_border)
@@ -83,8 +77,29 @@ def decode_spine(
         alternatives=alternatives,
         scale=float(hypotheses.scale[chain.hypothesis]),
         mirrored=bool(hypotheses.y_sign[chain.hypothesis] < 0),
+        reasons=doubts,
     )
     return review_reasons(decision, chain, places, config)
+
+
+def _require_spine(places: Places, chain: Chain, config: GraphConfig) -> tuple[str, ...]:
+    """Return why the best chain is a doubtful spine, if it is.
+
+    Raises:
+        SpineNotFound: it is none: too little evidence, and no place that only a vertebra can be.
+    """
+    wanted = config.min_evidence + _trials_nats(places, chain, config)
+    if chain.score >= wanted:
+        return ()
+    brightest = max(places.strength[step.place] for step in chain.steps)
+    evidence = f"evidence {chain.score:.1f}, expected at least {wanted:.1f}"
+    if brightest < config.sure_heat:
+        msg = (
+            f"{len(places)} candidate places (strongest heat {places.strength.max():.2f}) form no spine: "
+            f"{evidence}"
+        )
+        raise SpineNotFound(msg)
+    return (f"a bright place (heat {brightest:.2f}) but hardly a spine ({evidence})",)
 
 
 def _trials_nats(places: Places, chain: Chain, config: GraphConfig) -> float:

@@ -10,8 +10,11 @@ from payerseg.config.graph import GraphConfig
 from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import SpineNotFound
+from payerseg.postprocess.chain_model import Hypotheses, build_chain_model
 from payerseg.postprocess.peaks import Candidate, ideal_peak_scale
+from payerseg.postprocess.places import merge_candidates
 from payerseg.postprocess.spine_decoder import decode_spine
+from payerseg.postprocess.spine_prior import SpinePrior
 
 NEAR_MM = 20.0
 PEAK = ideal_peak_scale(6.0, 4.0)
@@ -184,6 +187,35 @@ def test_one_whole_vertebra_in_a_slab_is_a_spine():
     assert [v.name for v in decision.landmarks] == ["L3"]
 
 
+def lone_vertebra(*heat):
+    """L3, L4 where both are likely, in the middle of a scan whose neighbours stay silent."""
+    values = [0.0] * 26
+    for vertebra, value in zip((Vertebra.L3, Vertebra.L4), heat, strict=True):
+        values[vertebra.channel] = value
+    found = Candidate(Vertebra.L4.channel, (60.0, 60.0, 75.0), heat[1], tuple(values))
+    return [found], Grid((50, 40, 40), (3.0, 3.0, 3.0))
+
+
+def test_a_place_brighter_than_any_noise_is_a_spine_but_flagged():
+    candidates, field = lone_vertebra(0.6, 1.1)
+    decision = decode_spine(candidates, field=field)
+    assert [v.name for v in decision.landmarks] == ["L4"]
+    assert any("hardly a spine" in reason for reason in decision.reasons)
+    with pytest.raises(SpineNotFound, match="form no spine: evidence"):
+        decode_spine(candidates, config=GraphConfig(sure_heat=1.5), field=field)
+
+
+def test_doubt_about_the_name_is_no_doubt_about_the_vertebra():
+    """The best chain's evidence may fall by the doubt between two names, not by its temperature."""
+    places = merge_candidates(lone_vertebra(0.9, 0.9)[0], 7.5, 96)
+    for temperature in (0.2, 1.0, 5.0):
+        config = GraphConfig(evidence_temperature=temperature)
+        hypotheses = Hypotheses.of_sizes(config)
+        model = build_chain_model(places, SpinePrior.default(), config, None, hypotheses)
+        presence = config.presence_weight * np.log(1 / config.presence_heat)
+        np.testing.assert_allclose(np.logaddexp.reduce(model.node, axis=2), presence)
+
+
 def test_doubtful_names_are_doubted(simulator):
     """Shares of one half each for two names: the level must be a coin toss, and say so."""
     heat = {}
@@ -235,12 +267,15 @@ def test_a_ghost_beside_the_spine_is_no_vertebra(simulator):
     assert not decision.needs_review
 
 
-def test_a_bright_place_in_the_spines_course_that_is_not_used_is_reported(simulator):
+@pytest.mark.parametrize(("heat", "reported"), [(0.9, True), (0.6, False)])
+def test_a_bright_place_in_the_spines_course_that_is_not_used_is_reported(
+    simulator, heat, reported
+):
     case = full_case(simulator, 7)
     middle = (case.truth[Vertebra.T8] + case.truth[Vertebra.T9]) / 2
-    ghost = Candidate(14, tuple(np.add(middle, (12, 0, 0)).tolist()), 0.7)
+    ghost = Candidate(14, tuple(np.add(middle, (12, 0, 0)).tolist()), heat)
     decision = decode_spine([*case.candidates, ghost], field=case.field)
-    assert any("is unexplained" in reason for reason in decision.reasons)
+    assert any("is unexplained" in reason for reason in decision.reasons) is reported
 
 
 def test_the_result_is_the_same_wherever_the_origin_lies(simulator):
