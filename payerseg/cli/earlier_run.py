@@ -10,6 +10,7 @@ from typing import Any
 from payerseg.cli.run_options import STAGES_WITH_WEIGHTS
 from payerseg.config.installation import default_bundle
 from payerseg.config.load import load_config, with_overrides
+from payerseg.driver.inputs import tidy_path
 from payerseg.driver.settings import RunSettings
 from payerseg.driver.status import remembered_settings
 
@@ -28,7 +29,7 @@ def earlier_settings(output: Path, options: Mapping[str, Any]) -> RunSettings:
         UsageError: the folder holds no earlier run.
         ConfigError: a setting cannot be used.
     """
-    settings = remembered_settings(output.absolute())
+    settings = remembered_settings(tidy_path(output))
     config = settings.config
     if options["preset"] != DEFAULT_PRESET or options["config"] is not None:
         config = load_config(options["preset"], options["config"])
@@ -39,7 +40,7 @@ def earlier_settings(output: Path, options: Mapping[str, Any]) -> RunSettings:
     if family != settings.config.driver.family:
         weights = {name: default_bundle(name, family) for name in STAGES_WITH_WEIGHTS}
     given = {
-        name: options[f"model_step{step}"].absolute()
+        name: tidy_path(options[f"model_step{step}"])
         for step, name in enumerate(STAGES_WITH_WEIGHTS, start=1)
         if options.get(f"model_step{step}")
     }

@@ -15,6 +15,7 @@ from payerseg.cli.export import ALL, FORMATS
 from payerseg.config.installation import DEFAULT_FAMILY, default_bundle
 from payerseg.config.load import load_config, section_from_dict, section_to_dict
 from payerseg.config.schema import DriverConfig, RunConfig
+from payerseg.driver.inputs import tidy_path
 from payerseg.driver.settings import RunSettings
 from payerseg.stagekit.catalog import PIPELINE
 
@@ -60,7 +61,7 @@ class RunOptions:
         """Stage name to weights: as given, else the family's shipped bundle."""
         given = (self.model_step1, self.model_step2, self.model_step3)
         return {
-            name: (path or default_bundle(name, family)).absolute()
+            name: tidy_path(path or default_bundle(name, family))
             for name, path in zip(STAGES_WITH_WEIGHTS, given, strict=True)
         }
 
@@ -85,7 +86,7 @@ class RunOptions:
         """
         config = self.run_config()
         return RunSettings(
-            output=self.output.absolute(),
+            output=tidy_path(self.output),
             inputs=self.inputs,
             config=config,
             weights=self.weights(config.driver.family),

@@ -22,7 +22,7 @@ from payerseg.dicom.names import distinct_names, series_names, source_name
 from payerseg.dicom.signature import DIRECTORY_FILE, ZIP_ENDING, is_dicom_file, require_pydicom
 from payerseg.domain.series_reference import SERIES_SUFFIX, SeriesReference
 from payerseg.driver.child_env import child_environment
-from payerseg.driver.inputs import Refusal, scan_suffix
+from payerseg.driver.inputs import Refusal, scan_suffix, tidy_path
 from payerseg.driver.run_folder import new_run_id
 from payerseg.driver.settings import RunSettings
 from payerseg.driver.supervisor import Child, ChildEnd, Command, Event, Timers, log_tail
@@ -74,7 +74,7 @@ def split_inputs(inputs: Iterable[Path]) -> tuple[list[Path], list[Path], list[s
     sources: list[Path] = []
     notes: list[str] = []
     for path in inputs:
-        found = _sources_of(path.absolute(), notes)
+        found = _sources_of(tidy_path(path), notes)
         if found:
             sources += [item for item in found if item not in sources]
         else:

@@ -58,7 +58,7 @@ def discover_cases(inputs: Iterable[Path]) -> Discovery:
     inputs, notes = tuple(inputs), list[str]()
     by_id: dict[str, list[Path]] = defaultdict(list)
     for path in inputs:
-        for scan in _scans_of(path.absolute(), notes):
+        for scan in _scans_of(tidy_path(path), notes):
             if scan not in by_id[case_id_of(scan)]:
                 by_id[case_id_of(scan)].append(scan)
     if not by_id:
@@ -89,6 +89,17 @@ def _remembered_image(status: Path) -> Path | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Path(image) if image else None
+
+
+def tidy_path(path: Path) -> Path:
+    """Return an absolute path without ".."; the last part keeps its name, also where it is a link."""
+    absolute = path.absolute()
+    if ".." not in absolute.parts:
+        return absolute
+    if absolute.name == "..":
+        return absolute.resolve()
+    # links have to be followed here: behind one, ".." is not the folder that is written before it
+    return absolute.parent.resolve() / absolute.name
 
 
 def case_id_of(path: Path) -> str:

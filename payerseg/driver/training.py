@@ -13,6 +13,7 @@ from payerseg.config.load import section_to_dict
 from payerseg.config.schema import DriverConfig
 from payerseg.config.training import TrainingConfig
 from payerseg.driver.child_env import check_backend, child_environment
+from payerseg.driver.inputs import tidy_path
 from payerseg.driver.run_folder import RUNS_FOLDER, EventLog, new_run_id
 from payerseg.driver.settings import HOUSE_FOLDER
 from payerseg.driver.supervisor import Child, ChildEnd, Command, Event, Timers
@@ -60,7 +61,7 @@ def run_training(
         ConfigError: the engine is not installed.
     """
     check_backend(driver.backend)
-    output = output.absolute()
+    output = tidy_path(output)
     name, run_id = training_name(config), new_run_id()
     folder = output / name
     folder.mkdir(parents=True, exist_ok=True)

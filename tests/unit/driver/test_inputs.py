@@ -3,7 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from payerseg.driver.inputs import case_id_of, discover_cases, remembered_cases, scan_suffix
+from payerseg.driver.inputs import (
+    case_id_of,
+    discover_cases,
+    remembered_cases,
+    scan_suffix,
+    tidy_path,
+)
 from payerseg.errors import UsageError
 
 
@@ -54,6 +60,21 @@ def test_files_and_folders_together_name_a_scan_once(tmp_path):
     touch(tmp_path, "a.nii", "b.nii")
     found = discover_cases([tmp_path, tmp_path / "a.nii"])
     assert [case.image for case in found.cases] == [tmp_path / "a.nii", tmp_path / "b.nii"]
+
+
+def test_paths_are_told_without_dots_and_links_keep_their_names(tmp_path, monkeypatch):
+    for name in ("in", "work", "elsewhere"):
+        (tmp_path / name).mkdir()
+    touch(tmp_path / "in", "a.nii")
+    touch(tmp_path / "elsewhere", "b.nii")
+    (tmp_path / "in" / "link.nii").symlink_to(tmp_path / "elsewhere" / "b.nii")
+    monkeypatch.chdir(tmp_path / "work")
+    asked = [Path("../in"), Path("../work/../in/a.nii"), Path("../in/link.nii")]
+    images = [case.image for case in discover_cases(asked).cases]
+    assert images == [tmp_path / "in" / "a.nii", tmp_path / "in" / "link.nii"]
+    assert tidy_path(Path("..")) == tmp_path
+    (tmp_path / "work" / "far").symlink_to(tmp_path / "elsewhere")
+    assert tidy_path(Path("far/../in")) == tmp_path / "in", "above the link's target"
 
 
 def test_one_name_for_two_scans_is_refused_for_both_and_for_no_other(tmp_path):
