@@ -1,6 +1,6 @@
 """Finding, naming and masks on synthetic scans of spines that no training has seen.
 
-    python benchmarks/synthetic.py DATA [--json OUT.json] [--count N] [--shapes FILE.npz]
+    python benchmarks/synthetic.py DATA [--json OUT.json] [--count N] [--shapes FILE.npz] [--pictures DIR]
 
 DATA holds a CATALOG.csv; vertebrae come from its label maps of split `val` alone, also those beyond the
 ends of a spine. Organs, ribs and pelvis around them come from the `train` label maps, or from numbers
@@ -26,6 +26,9 @@ from scan_variants import MarkedScan
 from payerseg.datasets.catalog import read_catalog
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
+from payerseg.domain.volume import Volume
+from payerseg.imaging.png import write_png
+from payerseg.report.figures import curved_views, thumbnail
 from payerseg.synthesis.library import (
     TORSO_FILES,
     ShapeLibrary,
@@ -42,8 +45,8 @@ from payerseg.synthesis.scans import (
 
 ONE_SPINE = "one person's vertebrae"
 ANOMALIES = {"l6": "with L6", "t13": "with T13", "no_t12": "without T12"}
-BODIES = 10
-"""Scans of each anomaly."""
+BODIES, BODIES_WITH_MASKS = 10, 4
+"""Scans of each anomaly; masks of two dozen vertebrae take most of the time."""
 SPINE_SEED, BODY_SEED = 7000, 7100
 _BODY = replace(BODY_3MM, spacing_mm=(2.5, 2.5, 2.5), below_mm=110.0)
 VIEWS = (
@@ -60,7 +63,7 @@ class Result:
 
     Attributes:
         naming: finding and names.
-        dice: by name of the counted vertebrae, end to end.
+        dice: by name of the counted vertebrae, end to end; empty where no masks were made.
     """
 
     naming: Outcome
@@ -123,14 +126,38 @@ def _bodies(library: ShapeLibrary, anomaly: str, count: int) -> Scans:
         yield f"{anomaly}/{BODY_SEED + index}", scan
 
 
-def measure(name: str, scan: SyntheticScan, namer: Namer, segmenter: Segmenter) -> Result:
-    """Run the three stages on one scan."""
-    cut = frozenset(Vertebra[vertebra] for vertebra in scan.cut)
-    truth = Landmarks(mark for vertebra, mark in scan.landmarks.items() if vertebra not in cut)
-    naming, found = namer.named(MarkedScan(name, scan.ct, truth, cut))
-    labels = segmenter.labels(scan.ct, found) if found else scan.ct.with_array(0 * scan.ct.array)
-    scores = dice_by_level(labels, scan.labels, truth)
-    return Result(naming, {v.name: round(float(d), 4) for v, d in scores.items()})
+class Bench:
+    """The three stages, and what becomes of synthetic scans in them.
+
+    Args:
+        pictures: folder for pictures of wrong scans, true and found masks; None draws none.
+    """
+
+    def __init__(self, pictures: Path | None = None) -> None:
+        self.namer, self.segmenter = Namer.shipped(), Segmenter.shipped()
+        self.pictures = pictures
+        if pictures:
+            pictures.mkdir(parents=True, exist_ok=True)
+
+    def measure(self, name: str, scan: SyntheticScan, *, masks: bool = True) -> Result:
+        """Run the stages on one scan; without `masks` only the first two."""
+        cut = frozenset(Vertebra[vertebra] for vertebra in scan.cut)
+        truth = Landmarks(mark for vertebra, mark in scan.landmarks.items() if vertebra not in cut)
+        naming, found = self.namer.named(MarkedScan(name, scan.ct, truth, cut))
+        labels = scan.ct.with_array(np.zeros_like(scan.labels.array))
+        if found and masks:
+            labels = self.segmenter.labels(scan.ct, found)
+        scores = dice_by_level(labels, scan.labels, truth) if masks else {}
+        if self.pictures and not naming.all_right:
+            file = self.pictures / name.replace("/", "_")
+            self._draw(scan.ct, scan.labels, scan.landmarks, file.with_suffix(".true.png"))
+            self._draw(scan.ct, labels, found, file.with_suffix(".found.png"))
+        return Result(naming, {v.name: round(float(d), 4) for v, d in scores.items()})
+
+    @staticmethod
+    def _draw(ct: Volume, labels: Volume, landmarks: Landmarks, file: Path) -> None:
+        if landmarks:
+            write_png(thumbnail(curved_views(ct, labels, landmarks)), file)
 
 
 HEADER = (
@@ -198,14 +225,22 @@ def read_results(path: Path) -> Results:
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every result.")
 @click.option("--count", type=click.IntRange(1), help="Most scans per group.")
 @click.option("--shapes", type=click.Path(path_type=Path), help="Keep the measured shapes here.")
-def main(data: Path, json_path: Path | None, count: int | None, shapes: Path | None) -> None:
+@click.option("--pictures", type=click.Path(path_type=Path), help="Draw wrong scans here.")
+def main(
+    data: Path,
+    json_path: Path | None,
+    count: int | None,
+    shapes: Path | None,
+    pictures: Path | None,
+) -> None:
     """Measure and print."""
-    namer, segmenter = Namer.shipped(), Segmenter.shipped()
+    bench = Bench(pictures)
     groups: Results = {}
     for title, scans in scans_by_group(read_shapes(data, shapes), count).items():
         groups[title] = []
         for name, scan in scans:
-            result = measure(name, scan, namer, segmenter)
+            masks = title == ONE_SPINE or len(groups[title]) < BODIES_WITH_MASKS
+            result = bench.measure(name, scan, masks=masks)
             groups[title].append(result)
             click.echo(f"{name}: {result.verdict}", file=sys.stderr)
             if json_path:
