@@ -29,6 +29,7 @@ from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.imaging.png import write_png
 from payerseg.report.figures import curved_views, thumbnail
+from payerseg.synthesis.compose import longest_run
 from payerseg.synthesis.library import (
     TORSO_FILES,
     ShapeLibrary,
@@ -38,16 +39,19 @@ from payerseg.synthesis.library import (
 )
 from payerseg.synthesis.scans import (
     BODY_3MM,
+    Extent,
     SyntheticScan,
     synthesize_from_spine,
     synthesize_spine,
 )
+from payerseg.synthesis.shapes import SpineShapes
 
 ONE_SPINE = "one person's vertebrae"
 ANOMALIES = {"l6": "with L6", "t13": "with T13", "no_t12": "without T12"}
 BODIES, BODIES_WITH_MASKS = 10, 4
 """Scans of each anomaly; masks of two dozen vertebrae take most of the time."""
 SPINE_SEED, BODY_SEED = 7000, 7100
+BEYOND_MM, CUT_MM = 45.0, -5.0
 _BODY = replace(BODY_3MM, spacing_mm=(2.5, 2.5, 2.5), below_mm=110.0)
 VIEWS = (
     replace(_BODY, first=Vertebra.C1, above_mm=60.0),
@@ -112,11 +116,27 @@ def scans_by_group(library: ShapeLibrary, count: int | None = None) -> dict[str,
     """
     spines = library.spines[:count]
     one_spine = (
-        (spine.source, synthesize_from_spine(spine, library, SPINE_SEED + index))
+        (
+            spine.source,
+            synthesize_from_spine(spine, library, SPINE_SEED + index, extent_of(spine)),
+        )
         for index, spine in enumerate(spines)
     )
     bodies = {title: _bodies(library, name, count or BODIES) for name, title in ANOMALIES.items()}
     return {ONE_SPINE: one_spine, **bodies}
+
+
+def extent_of(spine: SpineShapes) -> Extent:
+    """Return a volume that shows all of a person's vertebrae whole.
+
+    Two vertebrae of others follow beyond each end, and the face cuts the last; at the skull and at the
+    sacrum there are none to follow, so the volume goes on.
+    """
+    run = longest_run(spine)
+    to_skull = run[0].vertebra.rank <= Vertebra.C3.rank
+    to_sacrum = run[-1].vertebra.rank >= Vertebra.L3.rank
+    above_mm, below_mm = (BEYOND_MM if whole else CUT_MM for whole in (to_skull, to_sacrum))
+    return Extent(above_mm=above_mm, below_mm=below_mm)
 
 
 def _bodies(library: ShapeLibrary, anomaly: str, count: int) -> Scans:
