@@ -29,6 +29,8 @@ SMOOTHING_PIXELS = 1.6
 """Of labels on the overlay, below the size of a voxel: stairs of thick slices vanish, shapes stay."""
 FILL_ALPHA, RIM_ALPHA, LINE_ALPHA = 46, 200, 255
 """The alpha tells what a pixel of an overlay is: inside, the light rim of a dark colour, the outline."""
+RIM_STRENGTH = 0.5
+"""Of rims on the small picture: with more of it the dark line itself looks white."""
 THUMBNAIL_ROWS = 340
 THUMBNAIL_STEP = 12
 """Brightness steps of the small picture: it is embedded in the cohort page once per case."""
@@ -99,7 +101,7 @@ def thumbnail(views: tuple[CurvedView, ...]) -> np.ndarray:
         reach = int(np.ceil(OVERLAY_FACTOR / scale))
         rims = ndimage.maximum_filter(view.overlay[..., 3] == RIM_ALPHA, 3 * reach)
         rims &= np.isin(view.overlay[..., 3], (0, RIM_ALPHA))  # outside of the masks
-        canvas.pixels[rims[::OVERLAY_FACTOR, ::OVERLAY_FACTOR][take]] = RIM_COLOR
+        canvas.tint(rims[::OVERLAY_FACTOR, ::OVERLAY_FACTOR][take], RIM_COLOR, RIM_STRENGTH)
         lines = ndimage.maximum_filter(lines, (reach, reach, 1))
         lines = lines[::OVERLAY_FACTOR, ::OVERLAY_FACTOR][take]
         drawn = lines[..., 3] > 0
