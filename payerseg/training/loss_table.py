@@ -100,7 +100,7 @@ _FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("heat", "spine_heatmap_l2"): losses.spine_heatmap_l2,
     ("heat", "soft_dice_mse"): losses.soft_dice_and_mse,
     ("rows", "heatmap_l2"): losses.heatmap_l2,
-    ("rows", "soft_dice_mse"): losses.soft_dice_and_mse,
+    ("rows", "soft_dice_mse"): losses.soft_dice_and_point_mse,
     ("mask", "sigmoid_cross_entropy"): losses.sigmoid_cross_entropy,
     ("mask", "sigmoid_ce_dice"): losses.sigmoid_cross_entropy_and_dice,
     ("labels", "ce_dice"): losses.categorical_cross_entropy_and_dice,

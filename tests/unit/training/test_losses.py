@@ -26,6 +26,7 @@ WEIGHTED = {
     "sigmoid_cross_entropy": losses.sigmoid_cross_entropy,
     "soft_dice": losses.soft_dice,
     "soft_dice_and_mse": losses.soft_dice_and_mse,
+    "soft_dice_and_point_mse": losses.soft_dice_and_point_mse,
     "sigmoid_cross_entropy_and_dice": losses.sigmoid_cross_entropy_and_dice,
 }
 
@@ -85,6 +86,20 @@ def test_an_absent_level_is_cheaper_the_lower_its_heatmap() -> None:
     costs = [value(losses.soft_dice_and_mse, 0 * blob, p * blob) for p in (0.9, 0.5, 0.1, 0.01)]
     assert costs[0] > costs[1] + 0.1 > costs[2] + 0.2
     assert costs[3] < 1e-3
+
+
+def test_heatmaps_of_points_do_not_start_in_a_saddle() -> None:
+    """An answer that does not know where yet is better than none: only then does it grow."""
+    blob = np.zeros((1, 32, 32, 32, 1), np.float32)
+    blob[0, 14:18, 14:18, 14:18] = 1
+    none, some = np.zeros_like(blob), np.full_like(blob, 0.02)
+    assert value(losses.soft_dice_and_point_mse, blob, some) < (
+        value(losses.soft_dice_and_point_mse, blob, none) - 0.1
+    )
+    assert value(losses.soft_dice_and_mse, blob, some) > (
+        value(losses.soft_dice_and_mse, blob, none)
+    )
+    assert value(losses.soft_dice_and_point_mse, blob, blob) == pytest.approx(0, abs=1e-5)
 
 
 def test_cross_entropy_survives_huge_logits() -> None:
