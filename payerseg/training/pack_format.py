@@ -201,7 +201,9 @@ def read_region(folder: Path, item: PackItem) -> int:
     Raises:
         DatasetError: missing or damaged.
     """
-    return region_of_channel(_channel_of(int(read_arrays(item_path(folder, item), "label")["label"])))
+    return region_of_channel(
+        _channel_of(int(read_arrays(item_path(folder, item), "label")["label"]))
+    )
 
 
 def read_vertebra(folder: Path, item: PackItem) -> PackedVertebra:

@@ -332,8 +332,8 @@ def test_initial_weights_of_another_kind_are_refused(
 ) -> None:
     with pytest.raises(BundleError, match="spine_localization"):
         train_network(tiny(tiny_pack, STAGE2, initial_weights=str(bundle)), tmp_path / "a")
+    wide = tiny(tiny_pack, initial_weights=str(bundle), widths=(4, 4))
     with pytest.raises(BundleError, match="another network"):
-        wide = tiny(tiny_pack, initial_weights=str(bundle), widths=(4, 4))
         train_network(wide, tmp_path / "b")
     card = json.loads((bundle / "model.json").read_text())
     other = tmp_path / "other"
