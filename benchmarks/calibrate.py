@@ -40,7 +40,9 @@ def run_networks(scan: MarkedScan, namer: Namer) -> Case:
         half = UNSEEN_BLOCK_MM / 2
         box, boxed = SpineBox(tuple(centre - half), tuple(centre + half)), False
     sampling = namer.labels.card.sampling
-    heatmaps = namer.name.predict(vertebrae_input(scan.ct, box, sampling))
+    heatmaps = namer.name.predict_both_ways(
+        vertebrae_input(scan.ct, box, sampling), namer.naming_config.mirror_below_mm
+    )
     candidates = find_candidates(heatmaps, sampling.sigma_mm, namer.naming_config)
     example = DecodedExample(candidates, scan.truth, scan.ct.grid)
     return Case(scan.name, example, scan.unmarked, boxed)

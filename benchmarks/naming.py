@@ -131,7 +131,8 @@ class Namer:
         """Return the names of stage 2, in a given box or stage 1's."""
         box = box or self.box(ct)
         sampling = self.labels.card.sampling
-        heatmaps = self.name.predict(vertebrae_input(ct, box, sampling))
+        seen = vertebrae_input(ct, box, sampling)
+        heatmaps = self.name.predict_both_ways(seen, self.naming_config.mirror_below_mm)
         candidates = find_candidates(heatmaps, sampling.sigma_mm, self.naming_config)
         return name_vertebrae(candidates, ct.grid, self.naming_config)
 

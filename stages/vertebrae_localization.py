@@ -43,7 +43,8 @@ class VertebraeLocalization:
         """Name the vertebrae of one scan."""
         ct, box = case.read(CT), case.read(SPINE_BOX)
         case.progress("predict")
-        heatmaps = self.predictor.predict(vertebrae_input(ct, box, self.sampling))
+        seen = vertebrae_input(ct, box, self.sampling)
+        heatmaps = self.predictor.predict_both_ways(seen, self.config.mirror_below_mm)
         case.write(HEATMAPS, heatmaps)
         case.progress("name")
         candidates = find_candidates(heatmaps, self.sampling.sigma_mm, self.config)

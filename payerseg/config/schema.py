@@ -83,6 +83,11 @@ class VertebraeLocalizationConfig:
         "landmarks this near the scan's upper or lower end are flagged (reference: dropped), mm",
         at_least=0,
     )
+    mirror_below_mm: float = option(
+        180.0,
+        "views lower than this are named in mirror image as well, and the mean heat counts; 0 = never",
+        at_least=0,
+    )
     precision: Precision = option("auto", PRECISION_TEXT)
     memory_mb: int = option(4000, MEMORY_TEXT, at_least=100)
     graph: GraphConfig = option(GraphConfig, "the spine graph")

@@ -64,6 +64,12 @@ class TrainingConfig:
     widths: tuple[int, ...] | None = option(
         None, "filters per level, finest first; both parts of a stage-2 network", at_least=1
     )
+    spatial_widths: tuple[int, ...] | None = option(
+        None,
+        "filters per level of the spatial part of a stage-2 network, which sees few voxels; left out "
+        "= widths",
+        at_least=1,
+    )
     block_xyz: tuple[int, int, int] | None = option(
         None,
         "voxels of a training block, smaller than the recipe's; a smaller one is faster, and what "

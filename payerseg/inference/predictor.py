@@ -128,6 +128,25 @@ class Predictor:
             output = blend_tiles(self._tiles(padded, tile, starts), shape, self.outputs)
         return volume.with_array(self._as_asked(output, volume.array.shape))
 
+    def predict_both_ways(self, volume: Volume, below_mm: float) -> Volume:
+        """Run the network over a low volume and its mirror image, and average.
+
+        Vertebrae have no side, so both answers are worth as much; what they do not share is chance,
+        which matters where little of the spine is seen.
+
+        Args:
+            volume: (z, y, x) on an upright grid, x from one side of the patient to the other.
+            below_mm: a volume of this height or more is seen once.
+
+        Returns:
+            As `predict`.
+        """
+        seen = self.predict(volume)
+        if volume.array.shape[0] * volume.grid.spacing_mm[2] >= below_mm:
+            return seen
+        mirrored = self.predict(volume.with_array(np.ascontiguousarray(volume.array[:, :, ::-1])))
+        return seen.with_array((seen.array + mirrored.array[:, :, ::-1]) / 2)
+
     def predict_batch(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run the network over equal-sized arrays at once, or one after the other if memory is short.
 

@@ -64,14 +64,16 @@ class Recipe:
     pick: Literal["region", "scan"] = "region"
 
 
-def with_widths(spec: NetworkSpec, widths: tuple[int, ...]) -> NetworkSpec:
-    """Return a network with other filters per level."""
+def with_widths(
+    spec: NetworkSpec, widths: tuple[int, ...], spatial: tuple[int, ...] | None = None
+) -> NetworkSpec:
+    """Return a network with other filters per level; `spatial` is for that part of stage 2's."""
     if isinstance(spec, UNetSpec):
         return replace(spec, widths=widths)
     return replace(
         spec,
         local=replace(spec.local, widths=widths),
-        spatial=replace(spec.spatial, widths=widths),
+        spatial=replace(spec.spatial, widths=spatial or widths),
     )
 
 

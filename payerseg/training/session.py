@@ -104,7 +104,8 @@ def chosen_recipe(config: TrainingConfig) -> Recipe:
     """Return the preset's recipe with the configuration's changes."""
     recipe = recipe_for(config.preset, config.network)
     if config.widths is not None:
-        card = replace(recipe.card, network=with_widths(recipe.card.network, config.widths))
+        network = with_widths(recipe.card.network, config.widths, config.spatial_widths)
+        card = replace(recipe.card, network=network)
         recipe = replace(recipe, card=card)
     if config.block_xyz is not None:
         recipe = with_block(recipe, config.block_xyz, network_multiple(recipe.card.network))

@@ -204,3 +204,16 @@ def test_two_processes_give_the_same_bytes(tmp_path, repository):
     )
     assert first == second
     assert len(set(first.split())) == 2
+
+
+def test_a_low_view_is_seen_in_mirror_image_too():
+    """The answer to a mirrored volume is the mirrored answer; a high view is seen once."""
+    volume = volume_of(16, 8, 8)  # 48 mm high
+    mirrored = volume.with_array(np.ascontiguousarray(volume.array[:, :, ::-1]))
+    predictor = Predictor(bundle_of(SPEC), "float32")
+    both = predictor.predict_both_ways(volume, below_mm=48.1).array
+    again = predictor.predict_both_ways(mirrored, below_mm=48.1).array
+    np.testing.assert_allclose(again, both[:, :, ::-1], atol=1e-6)
+    once = predictor.predict(volume).array
+    assert np.abs(both - once).max() > 1e-4
+    np.testing.assert_array_equal(predictor.predict_both_ways(volume, below_mm=48.0).array, once)
