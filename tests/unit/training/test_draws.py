@@ -124,6 +124,8 @@ def test_other_widths() -> None:
     net = with_widths(recipe_for("payer", STAGE2).card.network, (2, 3))
     assert isinstance(net, SCNetSpec)
     assert net.local.widths == net.spatial.widths == (2, 3)
+    net = with_widths(net, (2, 3), (4, 5, 6))
+    assert (net.local.widths, net.spatial.widths) == ((2, 3), (4, 5, 6))
 
 
 def test_mask_and_image_move_together(items) -> None:
