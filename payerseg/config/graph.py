@@ -84,7 +84,7 @@ class GraphConfig:
         False, "drop vertebrae nearer than border_mm to the scan's upper or lower end"
     )
     min_evidence: float = option(
-        -0.5,
+        0.0,
         "nats that a chain must have over nothing at all, more where bright places remain; else no spine",
     )
     sure_heat: float = option(
@@ -94,7 +94,7 @@ class GraphConfig:
         at_least=0,
     )
     review_probability: float = option(
-        0.75, "a level less probable than this asks for a review", at_least=0, at_most=1
+        0.86, "a level less probable than this asks for a review", at_least=0, at_most=1
     )
     n_alternatives: int = option(
         5, "other labellings listed with the result", at_least=0, at_most=50
