@@ -182,11 +182,21 @@ def _guarded_stdout() -> Iterator[EventWriter]:
     try:
         yield say
     finally:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
+        _empty_stdout()
         say.close()
         os.dup2(original, 1)
         os.close(original)
+
+
+def _empty_stdout() -> None:
+    """Write what is still buffered, or drop it: among the events it would be taken for one."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+        sys.stdout.flush()
 
 
 def _start_heartbeat(interval_s: float, say: EventWriter) -> None:
