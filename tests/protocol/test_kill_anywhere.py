@@ -15,7 +15,9 @@ from payerseg.config.installation import programs_parent
 
 HERE = Path(__file__).resolve().parent
 DRIVER = """
-import sys
+import signal, sys
+# a shell starts what it puts in the background, this suite perhaps, deaf to interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from fake_stages.bench import Bench
 bench = object.__new__(Bench)
