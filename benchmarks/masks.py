@@ -30,13 +30,10 @@ from payerseg.evaluation.mask_scores import dice
 from payerseg.imaging.files import read_volume
 from payerseg.imaging.orient import to_canonical
 from payerseg.inference.predictor import Predictor
-from payerseg.inference.slabs import blend_in_slabs, plan_patches
+from payerseg.inference.vertebra_probabilities import vertebra_probabilities
 from payerseg.networks.bundle import ModelBundle
-from payerseg.postprocess.label_probabilities import label_probabilities
-from payerseg.postprocess.mask_results import mask_rule, with_landmarks
-from payerseg.postprocess.vertebra_masks import VertebraProbability, merge_masks
-from payerseg.preprocess.inputs import vertebra_inputs
-from payerseg.preprocess.patch_inputs import labels_frame, patch_inputs
+from payerseg.postprocess.mask_results import mask_rule
+from payerseg.postprocess.vertebra_masks import merge_masks
 
 CUT_SHARE = 0.1
 """A vertebra that shows more than this part of its largest section in the first or last slice is cut."""
@@ -62,23 +59,8 @@ class Segmenter:
         """Return the merged label map on the scan's grid."""
         if not landmarks:
             return ct.with_array(np.zeros(ct.grid.shape, np.uint8))
-        at_once = self.card.output == "label_probability"
-        predict = self._all_at_once if at_once else self._one_by_one
-        return merge_masks(predict(ct, landmarks), ct.grid, mask_rule(self.config)).labels
-
-    def _one_by_one(self, ct: Volume, landmarks: Landmarks) -> Iterator[VertebraProbability]:
-        crops = vertebra_inputs(ct, landmarks, self.card.sampling)
-        predicted = self.predictor.predict_each(crops, self.config.batch)
-        return with_landmarks(predicted, landmarks)
-
-    def _all_at_once(self, ct: Volume, landmarks: Landmarks) -> Iterator[VertebraProbability]:
-        sampling, channels = self.card.sampling, self.card.channels
-        region = labels_frame(ct.grid, landmarks, sampling)
-        patch_zyx = sampling.size_xyz[::-1]
-        frames = plan_patches(self.predictor, region, patch_zyx, self.config.patch_overlap)
-        inputs = patch_inputs(ct, frames, landmarks, sampling, len(channels) - 1)
-        predicted = self.predictor.predict_each(inputs, self.config.batch)
-        return label_probabilities(blend_in_slabs(predicted, region), region, landmarks, channels)
+        found = vertebra_probabilities(self.predictor, self.card, self.config, ct, landmarks)
+        return merge_masks(found, ct.grid, mask_rule(self.config)).labels
 
 
 def dice_by_level(found: Volume, truth: Volume, wanted: Landmarks) -> dict[Vertebra, float]:

@@ -52,11 +52,6 @@ class VertebraShelf:
         labels = [ShelvedVertebra(item.group, read_region(pack, item)) for item in items]
         return cls(labels, lambda number: read_vertebra(pack, items[number]), memory_bytes)
 
-    @classmethod
-    def holding(cls, items: Sequence[PackedVertebra]) -> VertebraShelf:
-        """Return a shelf of items that are in memory already."""
-        return cls([ShelvedVertebra(i.group, i.region) for i in items], items.__getitem__, 0)
-
     def __len__(self) -> int:
         """Return the number of vertebrae."""
         return len(self.labels)

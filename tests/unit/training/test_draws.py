@@ -28,7 +28,7 @@ from payerseg.training.loss_table import LEARNABLE_SIGMA, loss_named, loss_names
 from payerseg.training.pack_format import PackIndex, read_scan
 from payerseg.training.recipe import STAGE1, STAGE2, STAGE3, with_block, with_widths
 from payerseg.training.recipes import recipe_for
-from payerseg.training.shelf import VertebraShelf
+from payerseg.training.shelf import ShelvedVertebra, VertebraShelf
 
 ALL = [(preset, network) for preset in TRAINING_PRESETS for network in NETWORKS]
 
@@ -47,6 +47,12 @@ def small(preset: str, network: str):
     """The recipe with blocks that are quick to draw."""
     recipe = recipe_for(preset, network)  # type: ignore[arg-type]
     return replace(recipe, examples=replace(recipe.examples, shape_zyx=(32, 24, 24)))
+
+
+def holding(vertebrae):
+    """A shelf of what is in memory."""
+    labels = [ShelvedVertebra(one.group, one.region) for one in vertebrae]
+    return VertebraShelf(labels, vertebrae.__getitem__)
 
 
 def draw_of(recipe, items):
@@ -143,7 +149,7 @@ def test_mask_and_image_move_together(items) -> None:
 def test_all_classes_have_their_number_and_map(items) -> None:
     recipe = small("verse_pytorch", STAGE3)
     item = items[STAGE3][0]
-    draw = vertebra_draw(recipe, VertebraShelf.holding([item]))
+    draw = vertebra_draw(recipe, holding([item]))
     x, y = draw(np.random.default_rng(0))
     assert set(np.unique(y)) == {0, item.label}
     maps = x[..., 1:].max(axis=(0, 1, 2))
@@ -155,7 +161,7 @@ def test_a_smaller_block_moves_about_inside_the_recipes_own(items) -> None:
     recipe = with_block(whole, (64, 48, 32), 8)
     assert recipe.card == whole.card
     assert recipe.examples.block_jitter_mm == (16, 24, 48)
-    draw = vertebra_draw(recipe, VertebraShelf.holding([items[STAGE3][0]]))
+    draw = vertebra_draw(recipe, holding([items[STAGE3][0]]))
     places = []
     for seed in range(12):
         x, _ = draw(np.random.default_rng(seed))
@@ -221,7 +227,7 @@ def test_shares(items) -> None:
     with pytest.raises(DatasetError, match="0 scans"):
         scan_draw(recipe_for("payer", STAGE1), [])
     with pytest.raises(DatasetError, match="found 0"):
-        vertebra_draw(recipe_for("payer", STAGE3), VertebraShelf.holding([]))
+        vertebra_draw(recipe_for("payer", STAGE3), holding([]))
 
 
 def test_losses_by_name() -> None:

@@ -1,0 +1,74 @@
+"""Stage 3's network over one scan: a probability for each vertebra that the landmarks name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from payerseg.config.model_card import ModelCard
+from payerseg.config.schema import VertebraeSegmentationConfig
+from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.volume import Volume
+from payerseg.inference.predictor import Predictor
+from payerseg.inference.slabs import blend_in_slabs, plan_patches
+from payerseg.postprocess.label_probabilities import label_probabilities
+from payerseg.postprocess.mask_results import with_landmarks
+from payerseg.postprocess.vertebra_masks import VertebraProbability
+from payerseg.preprocess.inputs import vertebra_inputs
+from payerseg.preprocess.patch_inputs import labels_frame, patch_inputs
+
+Told = Callable[[Iterable[Volume], int], Iterable[Volume]]
+"""Hands predictions on and may tell somebody how many of how many there are."""
+
+
+def untold(predicted: Iterable[Volume], total: int) -> Iterable[Volume]:
+    """Tell nobody."""
+    del total
+    return predicted
+
+
+def vertebra_probabilities(
+    predictor: Predictor,
+    card: ModelCard,
+    config: VertebraeSegmentationConfig,
+    ct: Volume,
+    landmarks: Landmarks,
+    told: Told = untold,
+) -> Iterator[VertebraProbability]:
+    """Predict each vertebra in a crop of its own, or all at once, as the weights' card says.
+
+    Args:
+        predictor: of the card's network.
+        card: says what the network puts out.
+        config: batch and overlap of patches.
+        ct: HU, canonical order.
+        landmarks: at least one.
+        told: see `Told`.
+
+    Yields:
+        One probability for each landmark; only a few are in memory at a time.
+
+    Raises:
+        OutOfResources: the device's memory is too small.
+    """
+    if card.output == "label_probability":
+        return _all_at_once(predictor, card, config, ct, landmarks, told)
+    crops = vertebra_inputs(ct, landmarks, card.sampling)
+    predicted = predictor.predict_each(crops, config.batch)
+    return with_landmarks(told(predicted, len(landmarks)), landmarks)
+
+
+def _all_at_once(
+    predictor: Predictor,
+    card: ModelCard,
+    config: VertebraeSegmentationConfig,
+    ct: Volume,
+    landmarks: Landmarks,
+    told: Told,
+) -> Iterator[VertebraProbability]:
+    """Predict all classes in patches over the spine; they come apart afterwards."""
+    sampling, channels = card.sampling, card.channels
+    region = labels_frame(ct.grid, landmarks, sampling)
+    frames = plan_patches(predictor, region, sampling.size_xyz[::-1], config.patch_overlap)
+    inputs = patch_inputs(ct, frames, landmarks, sampling, len(channels) - 1)
+    predicted = told(predictor.predict_each(inputs, config.batch), len(frames))
+    return label_probabilities(blend_in_slabs(predicted, region), region, landmarks, channels)
