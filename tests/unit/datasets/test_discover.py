@@ -1,5 +1,6 @@
 """Layouts: found, told apart, and refused."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -165,13 +166,15 @@ def test_catalog_layout(tmp_path: Path) -> None:
 
 
 def test_shared_data_as_it_lies(shared_dir: Path) -> None:
-    dataset = discover(shared_dir / "data")
-    cases = [read_case(files) for files in dataset.cases]
-    assert len(cases) == 128
-    marked = [case for case in cases if case.landmarks]
-    assert len(marked) == 36
-    assert sum(case.labels is not None for case in cases) == 6
-    assert all(case.image.is_file() and case.licence and case.split for case in cases)
+    root = shared_dir / "data"
+    with (root / "CATALOG.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["folder"] in ("ct", "openkbp")]
+    cases = [read_case(files) for files in discover(root).cases]
+    assert {
+        case.case_id: (len(case.landmarks or ()), case.labels is not None, case.split)
+        for case in cases
+    } == {row["name"]: (int(row["landmarks"]), row["mask"] == "yes", row["split"]) for row in rows}
+    assert all(case.image.is_file() and case.licence for case in cases)
 
 
 @pytest.mark.parametrize(
