@@ -179,15 +179,17 @@ class Pipeline:
     def _segment(self, image: Path, work: Path) -> Segmentation:
         folder = CaseFolder(work / _CASE_ID, _CASE_ID)
         needs_review, reasons = False, list[str]()
+        status: SegmentationStatus
         for spec in _STAGES:
             done = self._stage(spec)(_CASE_ID, folder.root, image)
-            if done.status == "no_spine":
-                return _without_spine(folder, done.message)
             needs_review = needs_review or bool(done.notes.get("needs_review"))
             reasons += map(str, done.notes.get("review_reasons", ()))
+            if done.status == "no_spine":
+                status = "ok_needs_review" if needs_review else "no_spine"
+                return _without_spine(folder, status, (*reasons, done.message))
         landmarks = _read(folder, LANDMARKS_CSV)
         labels = _read(folder, SCAN).restore(_read(folder, SEGMENTATION)).volume
-        status: SegmentationStatus = "ok_needs_review" if needs_review else "ok"
+        status = "ok_needs_review" if needs_review else "ok"
         return Segmentation(status, tuple(reasons), landmarks, labels)
 
     def _stage(self, spec: StageSpec) -> InProcessStage:
@@ -245,10 +247,12 @@ def _grid_with(plain: Grid, affine: np.ndarray) -> Grid:
     return grid
 
 
-def _without_spine(folder: CaseFolder, message: str) -> Segmentation:
+def _without_spine(
+    folder: CaseFolder, status: SegmentationStatus, reasons: tuple[str, ...]
+) -> Segmentation:
     grid = _read(folder, SCAN).source.grid
     empty = Volume(np.zeros(grid.shape, np.uint8), grid)
-    return Segmentation("no_spine", (message,), Landmarks(), empty)
+    return Segmentation(status, reasons, Landmarks(), empty)
 
 
 def _read(folder: CaseFolder, artifact: Artifact[Any]) -> Any:

@@ -35,7 +35,10 @@ class VertebraeSegmentation:
         """Segment the vertebrae of one scan."""
         ct, landmarks = case.read(CT), case.read(LANDMARKS_CSV)
         if not landmarks:
-            case.end_as("no_spine", "landmarks.csv lists no vertebra")
+            reason = "landmarks.csv lists no vertebra: is that what the person meant?"
+            case.end_as("no_spine", reason)
+            case.note("needs_review", value=True)
+            case.note("review_reasons", [reason])
             return
         found = vertebra_probabilities(
             self.predictor, self.card, self.config, ct, landmarks,

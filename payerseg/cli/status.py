@@ -11,7 +11,7 @@ import click
 
 from payerseg.cli.earlier_run import earlier_settings
 from payerseg.cli.run_options import config_options, weights_options
-from payerseg.driver.outcome import GOOD_STATUSES
+from payerseg.driver.outcome import is_good
 from payerseg.driver.status import CaseReport, decide_all
 from payerseg.stagekit.protocol import ExitCode
 
@@ -41,7 +41,7 @@ def status(**options: Any) -> int:
     else:
         for line in status_lines(reports):
             click.echo(line)
-    all_good = all(report.status in GOOD_STATUSES for report in reports)
+    all_good = all(is_good(report.status) for report in reports)
     return ExitCode.OK if all_good else ExitCode.SOME_FAILED
 
 

@@ -15,6 +15,10 @@ from payerseg.results.case_folder import MANIFEST_FILE, STATUS_FILE, Case
 SCAN_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 """Of files that a person may name; a DICOM series has a file of its own, made by `dicom_inputs`."""
 LABEL_MAP_ENDING = "_seg"
+RESERVED_IDS = frozenset(
+    ["bbs.csv", "landmarks.csv", "valid_landmarks.csv", "summary.csv", "flat", "report.html", "ratings.json"]
+)
+"""What lies beside the case folders: a case of that name would take its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,11 @@ def case_id_of(path: Path) -> str:
     return path.name[: -len(suffix)]
 
 
+def may_have_folder(case_id: str) -> bool:
+    """Tell whether a case of this name may have a folder among the results."""
+    return case_id.casefold() not in RESERVED_IDS
+
+
 def scan_suffix(path: Path) -> str:
     """Return the part of the name that marks a scan ("" if none), as spelled."""
     lower = path.name.lower()
@@ -154,6 +163,9 @@ def _scans_in(folder: Path, notes: list[str]) -> list[Path]:
 
 def _judge(case_id: str, files: list[Path]) -> Case | Refusal:
     first = files[0]
+    if not may_have_folder(case_id):
+        message = f"a case {case_id!r} would take the place of that file of the results; rename it"
+        return Refusal(case_id, first, "usage", message)
     if len(files) > 1:
         # Not only ambiguous: asked for a.nii, some readers open a.nii.gz beside it.
         names = " and ".join(str(item) for item in files)

@@ -28,7 +28,7 @@ HAS_RESULT = frozenset({StageState.FRESH, StageState.EDITED, StageState.DONE, St
 
 
 class CaseStatus(StrEnum):
-    """Final statuses; beside them `failed_<stage>_<kind>`, see `failed_status`."""
+    """Final statuses; beside them `failed_<stage>_<kind>` and `done_to_<stage>`."""
 
     OK = "ok"
     OK_NEEDS_REVIEW = "ok_needs_review"
@@ -37,7 +37,8 @@ class CaseStatus(StrEnum):
     NOT_RUN = "not_run"
 
 
-GOOD_STATUSES = frozenset({CaseStatus.OK, CaseStatus.OK_NEEDS_REVIEW, CaseStatus.NO_SPINE})
+_FINISHED = frozenset({CaseStatus.OK, CaseStatus.OK_NEEDS_REVIEW, CaseStatus.NO_SPINE})
+_PARTLY = "done_to_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,9 @@ class CaseSummary:
 
     Attributes:
         case_id: its name.
-        status: of the closed set: ok, ok_needs_review, no_spine, failed_<stage>_<kind>, blocked, not_run.
+        status: of the closed set: ok, ok_needs_review, no_spine, done_to_<stage> (all that was asked
+            for; with _needs_review behind it where a person should look), failed_<stage>_<kind>,
+            blocked, not_run.
         message: one sentence for people; empty when all is done and ok.
         image: the scan; None if it is not known.
         stages: in pipeline order.
@@ -85,7 +88,7 @@ class CaseSummary:
     @property
     def good(self) -> bool:
         """Whether the case needs no attention of the operator."""
-        return self.status in GOOD_STATUSES
+        return is_good(self.status)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -204,7 +207,10 @@ class CaseRecord:
         """Return the case's final word; `pipeline` names all stages, also those not asked for."""
         status, message = self._final()
         if self.ends() is None and self.stages and len(self.stages) < len(pipeline):
-            partly = f"done up to {list(self.stages)[-1]}, later stages were not asked for"
+            last = list(self.stages)[-1]
+            review = "_needs_review" if status == CaseStatus.OK_NEEDS_REVIEW else ""
+            status = f"{_PARTLY}{last}{review}"
+            partly = f"done up to {last}, later stages were not asked for"
             message = f"{partly}; {message}" if message else partly
         return CaseSummary(self.case_id, status, message, self.image, dict(self.stages), run_id)
 
@@ -212,16 +218,25 @@ class CaseRecord:
         for name, outcome in self.stages.items():
             if outcome.state is StageState.FAILED:
                 return failed_status(name, outcome.kind), f"{name}: {outcome.message}"
-        for state in (StageState.NO_SPINE, StageState.NOT_RUN, StageState.BLOCKED):
-            for name, outcome in self.stages.items():
-                if outcome.state is state:
-                    return str(CaseStatus(state.value)), f"{name}: {outcome.message}"
         review = [
             f"{name}: {item.message}" for name, item in self.stages.items() if item.needs_review
         ]
+        for state in (StageState.NO_SPINE, StageState.NOT_RUN, StageState.BLOCKED):
+            for name, outcome in self.stages.items():
+                if outcome.state is state:
+                    message = f"{name}: {outcome.message}"
+                    if review and state is StageState.NO_SPINE:
+                        said = review if message in review else [*review, message]
+                        return str(CaseStatus.OK_NEEDS_REVIEW), "; ".join(said)
+                    return str(CaseStatus(state.value)), message
         if review:
             return str(CaseStatus.OK_NEEDS_REVIEW), "; ".join(review)
         return str(CaseStatus.OK), ""
+
+
+def is_good(status: str) -> bool:
+    """Tell whether a case with this status is done as it was asked for."""
+    return status in _FINISHED or status.startswith(_PARTLY)
 
 
 def failed_status(stage: str, kind: str) -> str:

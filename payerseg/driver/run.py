@@ -12,6 +12,7 @@ from pathlib import Path
 from payerseg.driver.dicom_inputs import SERIES_FOLDER
 from payerseg.driver.exports import write_exports
 from payerseg.driver.freshness import State, Verdict, decide, restores
+from payerseg.driver.inputs import may_have_folder
 from payerseg.driver.lock import CaseLocks
 from payerseg.driver.messages import (
     Listener,
@@ -367,7 +368,8 @@ class PipelineRun:
 
     def _write_status(self, case: CaseSummary) -> None:
         path = self._settings.case_folder(case.case_id).status_path
-        if path.parent.exists() and not path.parent.is_dir():
+        is_file = path.parent.exists() and not path.parent.is_dir()
+        if is_file or not may_have_folder(case.case_id):
             return  # refused for that very reason
         self._try(lambda: write_json(path, case.to_dict()), f"the status of {case.case_id!r}")
 

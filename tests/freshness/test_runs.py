@@ -54,11 +54,30 @@ def test_an_edit_is_respected_and_carried_on(bench):
 def test_a_part_of_the_pipeline_is_told_as_a_part(bench):
     (case,) = bench.run(to_stage="spine_localization").cases
     expected = "done up to spine_localization, later stages were not asked for"
-    assert (case.status, case.message) == ("ok", expected)
+    assert (case.status, case.message) == ("done_to_spine_localization", expected)
+    assert case.good
     (case,) = bench.run().cases
     assert (case.status, case.message) == ("ok", "")
     (case,) = bench.run(to_stage="spine_localization").cases
     assert case.message == "", "the later stages are still fresh"
+
+
+def test_a_part_that_needs_a_look_says_both(bench):
+    bench.scans(a="review")
+    (case,) = bench.run(to_stage="spine_localization").cases
+    assert case.status == "done_to_spine_localization_needs_review"
+    assert "the level is uncertain" in case.message
+    assert case.good
+
+
+def test_a_scan_named_like_a_table_takes_no_tables_place(bench):
+    bench.scans(**{"landmarks.csv": "x", "FLAT": "y"})
+    summary = bench.run()
+    refused = "failed_preparation_usage"
+    assert bench.statuses(summary) == {"FLAT": refused, "a": "ok", "landmarks.csv": refused}
+    assert summary.exit_code == 3
+    assert (bench.output / "landmarks.csv").is_file()
+    assert not (bench.output / "FLAT").exists()
 
 
 def test_doubts_from_before_an_edit_are_not_repeated(bench):

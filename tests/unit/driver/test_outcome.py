@@ -1,0 +1,39 @@
+"""The one word that a case ends with."""
+
+import pytest
+
+from payerseg.driver.outcome import CaseRecord, StageOutcome, StageState
+
+DONE = StageOutcome(StageState.DONE)
+NO_SPINE = StageOutcome(StageState.NO_SPINE, message="landmarks.csv lists no vertebra")
+PIPELINE = ("preparation", "vertebrae_localization", "vertebrae_segmentation", "quality_report")
+
+
+def summary(*outcomes):
+    record = CaseRecord("a", None, dict(zip(PIPELINE, outcomes, strict=False)))
+    return record.summary("run", PIPELINE)
+
+
+def test_no_spine_is_a_result():
+    found = summary(DONE, NO_SPINE, NO_SPINE, NO_SPINE)
+    assert (found.status, found.good) == ("no_spine", True)
+
+
+@pytest.mark.parametrize("doubting", [0, 1])
+def test_no_spine_with_any_doubt_is_never_silent(doubting):
+    outcomes = [DONE, NO_SPINE, NO_SPINE, NO_SPINE]
+    doubted = outcomes[doubting]
+    message = doubted.message or "the values are in doubt"
+    outcomes[doubting] = StageOutcome(doubted.state, message=message, needs_review=True)
+    found = summary(*outcomes)
+    assert found.status == "ok_needs_review"
+    assert message in found.message
+    assert found.message.count("landmarks.csv lists no vertebra") == 1
+
+
+@pytest.mark.parametrize("last", range(1, 4))
+def test_a_part_says_how_far_it_came(last):
+    found = summary(*[DONE] * last)
+    assert found.status == f"done_to_{PIPELINE[last - 1]}"
+    assert found.good
+    assert summary(*[DONE] * 4).status == "ok"
