@@ -16,7 +16,15 @@ SCAN_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 """Of files that a person may name; a DICOM series has a file of its own, made by `dicom_inputs`."""
 LABEL_MAP_ENDING = "_seg"
 RESERVED_IDS = frozenset(
-    ["bbs.csv", "landmarks.csv", "valid_landmarks.csv", "summary.csv", "flat", "report.html", "ratings.json"]
+    [
+        "bbs.csv",
+        "landmarks.csv",
+        "valid_landmarks.csv",
+        "summary.csv",
+        "flat",
+        "report.html",
+        "ratings.json",
+    ]
 )
 """What lies beside the case folders: a case of that name would take its place."""
 

@@ -222,13 +222,14 @@ class CaseRecord:
             f"{name}: {item.message}" for name, item in self.stages.items() if item.needs_review
         ]
         for state in (StageState.NO_SPINE, StageState.NOT_RUN, StageState.BLOCKED):
-            for name, outcome in self.stages.items():
-                if outcome.state is state:
-                    message = f"{name}: {outcome.message}"
-                    if review and state is StageState.NO_SPINE:
-                        said = review if message in review else [*review, message]
-                        return str(CaseStatus.OK_NEEDS_REVIEW), "; ".join(said)
-                    return str(CaseStatus(state.value)), message
+            name = next((n for n, outcome in self.stages.items() if outcome.state is state), None)
+            if name is None:
+                continue
+            message = f"{name}: {self.stages[name].message}"
+            if review and state is StageState.NO_SPINE:
+                said = review if message in review else [*review, message]
+                return str(CaseStatus.OK_NEEDS_REVIEW), "; ".join(said)
+            return str(CaseStatus(state.value)), message
         if review:
             return str(CaseStatus.OK_NEEDS_REVIEW), "; ".join(review)
         return str(CaseStatus.OK), ""
