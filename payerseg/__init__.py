@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from payerseg.version import __version__
+
 if TYPE_CHECKING:
     from payerseg.api import ArrayResult, Pipeline, Segmentation, segment
     from payerseg.config.load import load_config
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
         prepare_data,
     )
 
-__version__ = "0.1.0"
 __all__ = [
     "ArrayResult",
     "LandmarkDataset",

@@ -92,12 +92,6 @@ class ProtocolError(PayersegError):
     kind = "protocol"
 
 
-class StageCrashed(PayersegError):
-    """A stage process died or was killed; names how."""
-
-    kind = "crashed"
-
-
 class OutOfResources(PayersegError):
     """Memory or disk ran out; says which and what would help."""
 

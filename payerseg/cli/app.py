@@ -13,8 +13,8 @@ from importlib import import_module
 
 import click
 
-from payerseg import __version__
 from payerseg.errors import PayersegError
+from payerseg.version import __version__
 
 EXIT_BUG, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import click
 
-from payerseg import __version__
 from payerseg.cli.sample import write_phantom
 from payerseg.config.installation import default_bundle, package_folder, programs_parent
 from payerseg.config.load import load_config
@@ -25,6 +24,7 @@ from payerseg.driver.run import run_pipeline
 from payerseg.driver.settings import RunSettings
 from payerseg.errors import PayersegError
 from payerseg.stagekit.catalog import PIPELINE
+from payerseg.version import __version__
 
 LIBRARIES = (
     "numpy",

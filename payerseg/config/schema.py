@@ -103,8 +103,6 @@ class VertebraeSegmentationConfig:
     threshold: float = option(
         0.5, "probability from which a voxel belongs to the vertebra", at_least=0.01, at_most=0.99
     )
-    min_volume_ml: float = option(0.5, "a smaller mask is reported as implausible, ml", at_least=0)
-    max_volume_ml: float = option(150.0, "a larger mask is reported as implausible, ml", at_least=1)
     mask_rule: Literal["highest", "reference"] = option(
         "highest",
         "highest = the most probable vertebra gets a voxel; reference = as PayerSeg_Revised",
@@ -173,10 +171,9 @@ class DriverConfig:
         180.0, "a stage without any event for so long is ended, s", at_least=0.1
     )
     case_s: float = option(
-        1800.0, "time for one case of up to case_megavoxels, s; larger ones get more", at_least=0.1
-    )
-    case_megavoxels: float = option(
-        150.0, "scan size that case_s is meant for, 10^6 voxels", at_least=1
+        1800.0,
+        "time for one case of up to 150 million voxels, s; larger ones get more",
+        at_least=0.1,
     )
     grace_s: float = option(10.0, "between asking a stage to end and killing it, s", at_least=0.01)
     max_restarts: int = option(2, "new processes for one stage after crashes", at_least=0)

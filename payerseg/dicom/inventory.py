@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -120,12 +119,6 @@ def inventory_facts(inventory: Inventory, wanted: str, *, fill_gaps: bool) -> di
 def failure_kind(problem_kind: str) -> str:
     """Return the status kind of a problem; what is no CT cannot be a 3D scan of one."""
     return "not_3d" if problem_kind == "not_ct" else problem_kind
-
-
-def summary_of_kinds(volumes: Sequence[FoundVolume]) -> str:
-    """Say what kinds of series there are, e.g. "2 MR, 1 CT"."""
-    counts = Counter(volume.first.modality or "unknown" for volume in volumes)
-    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
 
 
 def _read_member(source: DicomSource, name: str) -> list[Frame]:

@@ -25,6 +25,8 @@ from payerseg.stagekit.protocol import CaseRequest, EventName, StageRequest, Wei
 
 CRASH_KINDS = {EndedBy.STARTUP: "timeout", EndedBy.SILENCE: "frozen", EndedBy.CASE: "timeout"}
 CRASHED_KIND = "crashed"
+CASE_S_VOXELS = 150e6
+"""Scan size that `driver.case_s` is meant for."""
 REVIEW_NOTE = "needs_review"
 REASONS_NOTE = "review_reasons"
 
@@ -158,10 +160,9 @@ class StageRun:
             for case in cases
             if case.image is not None and case.image.is_file()
         }
-        full = driver.case_megavoxels * 1e6
 
         def limit_s(case_id: str | None) -> float:
-            return driver.case_s * max(1.0, sizes.get(case_id or "", 0) / full)
+            return driver.case_s * max(1.0, sizes.get(case_id or "", 0) / CASE_S_VOXELS)
 
         return limit_s
 

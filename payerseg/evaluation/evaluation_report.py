@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from payerseg import __version__
 from payerseg.domain.vertebra import Vertebra
 from payerseg.evaluation.bootstrap import Interval
 from payerseg.evaluation.case_scores import CaseScores
@@ -24,6 +23,7 @@ from payerseg.evaluation.tables import (
     summed_by,
     vertebra_table,
 )
+from payerseg.version import __version__
 
 NO_VALUE = "–"
 

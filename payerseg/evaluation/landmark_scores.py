@@ -146,23 +146,6 @@ def score_landmarks(
     return ScanLandmarkScores(tuple(outcomes), find_level_shift(nearest))
 
 
-def identification_among_all(predicted: Landmarks, truth: Landmarks) -> int:
-    """Count the vertebrae whose nearest true centre, of any name, is their own and within 20 mm.
-
-    The rule of the reference pipeline's own metrics; stricter than VerSe's, which looks only at
-    vertebrae that both name.
-    """
-    nearest = _nearest_true(predicted, truth)
-    return sum(own == found for own, found in nearest.items())
-
-
-def point_errors_mm(predicted: Landmarks, truth: Landmarks) -> np.ndarray:
-    """Return (n,) mm between all pairs of one name, identified or not, head to foot."""
-    common = [v for v in truth if v in predicted]
-    pairs = [(predicted[v].position_mm, truth[v].position_mm) for v in common]
-    return np.array([np.linalg.norm(np.subtract(p, t)) for p, t in pairs], float)
-
-
 def find_level_shift(nearest: dict[Vertebra, Vertebra]) -> LevelShift:
     """Find the longest run of neighbours named the same number of levels too low or too high.
 

@@ -100,11 +100,6 @@ def hausdorff_mm(a: np.ndarray, b: np.ndarray, spacing_zyx: Spacing) -> float:
     return float(max(to_b.max(), to_a.max()))
 
 
-def surface_area_mm2(mask: np.ndarray, spacing_zyx: Spacing) -> float:
-    """Return the area of the marching-cubes surface of a (z, y, x) mask; 0 where it is empty."""
-    return float(_elements(np.pad(mask, 1), spacing_zyx)[1].sum())
-
-
 def _elements(mask: np.ndarray, spacing_zyx: Spacing) -> tuple[np.ndarray, np.ndarray]:
     """Return the crossed cells, (z-1, y-1, x-1) bool, and their areas in the order of nonzero."""
     code = np.zeros(tuple(n - 1 for n in mask.shape), np.uint8)

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from payerseg import __version__
 from payerseg.exports.case_result import CaseResult
 from payerseg.exports.color_tables import bids_lookup_table
 from payerseg.exports.landmark_files import verse_centroids, write_json, write_text
+from payerseg.version import __version__
 
 BIDS_VERSION = "1.9.0"
 _ENTITY = re.compile(r"(?P<key>sub|ses|acq|run)-(?P<value>[0-9A-Za-z]+)")

@@ -18,7 +18,6 @@ from highdicom.seg import Segmentation, SegmentDescription, segread
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
-from payerseg import __version__
 from payerseg.dicom.checks import CT_CLASSES
 from payerseg.dicom.headers import DECODING_ERRORS, quiet
 from payerseg.dicom.series import series_digest
@@ -30,6 +29,7 @@ from payerseg.domain.volume import Volume
 from payerseg.errors import GridMismatch, InputError, UnreadableScan, UsageError
 from payerseg.exports.case_result import CaseResult, DicomOrigin
 from payerseg.imaging.resample import resample
+from payerseg.version import __version__
 
 CATEGORY = Code("91723000", "SCT", "Anatomical structure")
 LEVEL_CODES = {

@@ -7,7 +7,6 @@ in LPS mm like in the other two, so that all three lie on the scan, and its `ext
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -111,11 +110,3 @@ def _write(content: bytes, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
-
-
-def read_space_note(glb: bytes) -> str:
-    """Return what a GLB of ours says of its space; "" where it says nothing."""
-    length = int.from_bytes(glb[12:16], "little")
-    header = json.loads(glb[20 : 20 + length])
-    scene = header["scenes"][header.get("scene", 0)]
-    return str((scene.get("extras") or header.get("extras") or {}).get("space", ""))

@@ -53,22 +53,6 @@ def landmarks_from_labels(labels: Volume) -> Landmarks:
     return Landmarks(Landmark(v, tuple(body.center_mm)) for v, body in bodies.items())
 
 
-def body_center(mask: Volume, vertebra: Vertebra) -> Array:
-    """Return the body centre (x, y, z) LPS mm of one vertebra's mask, without its neighbours.
-
-    Neighbours tell how a vertebra is tilted, and C2 tells where the dens is: prefer
-    `landmarks_from_labels` where the whole label map is at hand.
-
-    Raises:
-        ValueError: the mask is empty or a speck.
-    """
-    found = locate_bodies(mask.with_array((mask.array > 0).astype(np.uint8) * vertebra.verse_label))
-    if vertebra not in found:
-        msg = f"mask of {vertebra.name} has less than {MIN_MASK_MM3:.0f} mm3; expected a vertebra"
-        raise ValueError(msg)
-    return found[vertebra].center_mm
-
-
 def locate_bodies(labels: Volume) -> dict[Vertebra, VertebraBody]:
     """Find body, canal and orientation of every vertebra in a label map.
 

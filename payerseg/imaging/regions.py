@@ -40,17 +40,6 @@ def largest_component(mask: np.ndarray, connectivity: Connectivity = 26) -> np.n
     return out
 
 
-def component_sizes(mask: np.ndarray, connectivity: Connectivity = 26) -> list[int]:
-    """Return the voxel counts of all components, largest first; [] where the mask is empty."""
-    block = bounding_block(mask)
-    if block is None:
-        return []
-    inside = tuple(slice(a, b) for a, b in zip(*block, strict=True))
-    structure = ndimage.generate_binary_structure(3, _STRUCTURES[connectivity])
-    labels, _ = ndimage.label(mask[inside] != 0, structure)
-    return sorted(np.bincount(labels.ravel())[1:].tolist(), reverse=True)
-
-
 def bounding_block(mask: np.ndarray, margin_voxels: int = 0) -> Block | None:
     """Return (start, stop) indices (z, y, x) around all non-zero voxels, clipped to the array.
 

@@ -24,12 +24,7 @@ def mask_rule(config: VertebraeSegmentationConfig) -> MaskRule:
     """Return how probabilities become masks."""
     if config.mask_rule == "reference":
         return PAYERSEG_MASKS
-    return MaskRule(
-        threshold=config.threshold,
-        interpolation=config.interpolation,
-        min_volume_ml=config.min_volume_ml,
-        max_volume_ml=config.max_volume_ml,
-    )
+    return MaskRule(threshold=config.threshold, interpolation=config.interpolation)
 
 
 def with_landmarks(

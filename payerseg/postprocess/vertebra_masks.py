@@ -18,7 +18,7 @@ from payerseg.imaging.resample import Interpolation, resample
 PLAUSIBLE_ML = {
     Region.CERVICAL: (2.0, 40.0),
     Region.THORACIC: (4.0, 90.0),
-    Region.LUMBAR: (12.0, 160.0),
+    Region.LUMBAR: (12.0, 150.0),
 }
 """Volumes of whole vertebrae from a small child's to a tall man's, with room for osteophytes."""
 NEAR_LANDMARK_MM = 10.0
@@ -38,7 +38,6 @@ class MaskRule:
         clean_first: keep the largest component on the network's own grid and zero all else, before
             resampling (PSR); False cleans on the scan's grid and keeps the soft rim (V20).
         interpolation: from the network's grid to the scan's.
-        min_volume_ml, max_volume_ml: masks beyond are reported; `PLAUSIBLE_ML` narrows them by region.
         conflicts: "highest" = the highest probability wins, whatever the order, the smaller label
             among equals; "last" = the later vertebra overwrites.
     """
@@ -48,8 +47,6 @@ class MaskRule:
     clean_first: bool = False
     interpolation: Interpolation = "cubic"
     conflicts: Literal["highest", "last"] = "highest"
-    min_volume_ml: float = 0.5
-    max_volume_ml: float = 150.0
 
 
 VERSE2020_MASKS = MaskRule()
@@ -148,7 +145,7 @@ def merge_masks(
         cleaned[item.vertebra] = _Cleaned(block, n_voxels, mask.dropped_part, item.landmark_mm)
         _write(labels[block], best[block], mask, inside, rule)
     merged = Volume(labels, grid)
-    reports = (_report(merged, best, v, cleaned[v], rule) for v in sorted(cleaned))
+    reports = (_report(merged, best, v, cleaned[v]) for v in sorted(cleaned))
     return MergedMasks(merged, tuple(reports))
 
 
@@ -249,9 +246,7 @@ class _Cleaned:
     landmark_mm: Point | None
 
 
-def _report(
-    merged: Volume, best: np.ndarray, vertebra: Vertebra, cleaned: _Cleaned, rule: MaskRule
-) -> MaskReport:
+def _report(merged: Volume, best: np.ndarray, vertebra: Vertebra, cleaned: _Cleaned) -> MaskReport:
     """Measure one vertebra in the final label map."""
     if cleaned.block is None:
         return MaskReport(vertebra, 0, 0.0, problems=("the mask is empty",))
@@ -270,15 +265,14 @@ def _report(
         float(best[cleaned.block][mask].astype(np.float64).mean()),
     )
     points_zyx = np.argwhere(mask) + [axis.start for axis in cleaned.block]
-    return replace(report, problems=_problems(report, merged.grid, points_zyx, cleaned, rule))
+    return replace(report, problems=_problems(report, merged.grid, points_zyx, cleaned))
 
 
 def _problems(
-    report: MaskReport, grid: Grid, points_zyx: np.ndarray, cleaned: _Cleaned, rule: MaskRule
+    report: MaskReport, grid: Grid, points_zyx: np.ndarray, cleaned: _Cleaned
 ) -> tuple[str, ...]:
     problems = []
     low, high = PLAUSIBLE_ML[report.vertebra.region]
-    low, high = max(low, rule.min_volume_ml), min(high, rule.max_volume_ml)
     cut = bool(np.any(points_zyx == 0) or np.any(points_zyx == np.array(grid.shape) - 1))
     if report.volume_ml > high or (report.volume_ml < low and not cut):
         problems.append(f"{report.volume_ml:.1f} ml, expected {low:g} to {high:g} ml")

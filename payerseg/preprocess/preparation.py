@@ -16,7 +16,7 @@ from payerseg.errors import BadGeometry
 from payerseg.imaging.files import read_scan
 from payerseg.imaging.orient import axis_codes, closest_orientation
 from payerseg.imaging.raw_scan import RawScan
-from payerseg.imaging.scan_record import Fact, Note, ScanRecord, SourceHeader
+from payerseg.imaging.scan_record import Fact, Note, ScanRecord
 from payerseg.preprocess.hounsfield import AIR_HU, ValueRepair, judge_values, sample_of
 
 HU_RANGE = (-1024, 8192)
@@ -40,16 +40,6 @@ def prepare_scan(path: Path, settings: PreparationConfig) -> PreparedScan:
         InputError: one of its kinds, with the reason.
     """
     return prepare_raw(read_scan(path), path.name, settings)
-
-
-def prepare_volume(volume: Volume, name: str, settings: PreparationConfig) -> PreparedScan:
-    """Prepare a scan that is already in memory, (z, y, x) Hounsfield units on its grid.
-
-    Raises:
-        InputError: as `prepare_scan`.
-    """
-    raw = RawScan(volume.array, volume.grid, SourceHeader("memory", volume.grid))
-    return prepare_raw(replace(raw, facts={"stored_type": volume.array.dtype.name}), name, settings)
 
 
 def prepare_raw(raw: RawScan, name: str, settings: PreparationConfig) -> PreparedScan:

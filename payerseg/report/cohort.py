@@ -9,13 +9,13 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from payerseg import __version__
 from payerseg.domain.colors import hex_color_of
 from payerseg.domain.vertebra import Vertebra
 from payerseg.report.cohort_cases import QUANTITIES, CohortCase, comparable, find_outliers
 from payerseg.report.findings import TITLES
 from payerseg.report.html_text import NO_NETWORK, asset, embedded_json, fill
 from payerseg.report.ratings import RATINGS_FORMAT, Ratings
+from payerseg.version import __version__
 
 
 def cohort_page(name: str, key: str, cases: Sequence[CohortCase], ratings: Ratings) -> str:

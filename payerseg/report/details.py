@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from html import escape
 
-from payerseg import __version__
 from payerseg.report.case_facts import CaseFacts
 from payerseg.report.findings import TITLES, Finding, Severity
 from payerseg.report.html_text import NO_VALUE, cells, chip, number
 from payerseg.report.vertebra_rows import VertebraRow
+from payerseg.version import __version__
 
 LOW_SCORE = 0.6
 SHORT = 12

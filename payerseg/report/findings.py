@@ -68,8 +68,3 @@ def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(
         sorted(findings, key=lambda f: (SEVERITY_ORDER.index(f.severity), _CODE_ORDER[f.code]))
     )
-
-
-def asks_for_review(findings: Iterable[Finding]) -> bool:
-    """Tell whether any finding wants a person to look before the result is used."""
-    return any(finding.severity is Severity.REVIEW for finding in findings)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from payerseg import __version__
 from payerseg.domain.colors import (
     COLORS,
     RIM_COLOR,
@@ -22,6 +21,7 @@ from payerseg.report.findings import Finding, Severity
 from payerseg.report.html_text import NO_NETWORK, asset, chip, embedded_json, fill, png_source
 from payerseg.report.vertebra_rows import VertebraRow
 from payerseg.report.viewer_data import ViewerData
+from payerseg.version import __version__
 
 NAMED_SIDES = {"sagittal": ("A", "P"), "coronal": ("R", "L")}
 HINT = (

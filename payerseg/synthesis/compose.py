@@ -15,7 +15,6 @@ from payerseg.synthesis.poses import Fracture, JointTurns, Pick, PosedVertebra, 
 from payerseg.synthesis.shapes import SpineShapes, VertebraShape
 from payerseg.synthesis.spine_axis import LEVEL_SPACING_MM
 
-Array = np.ndarray
 VARIANTS = ("usual", "l6", "t13", "no_t12", "scoliosis", "kyphosis", "fracture", "fused")
 USUAL = tuple(v for v in Vertebra if v not in (Vertebra.T13, Vertebra.L6))
 LONGEST_RUN = 9

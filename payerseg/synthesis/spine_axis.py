@@ -15,7 +15,6 @@ from payerseg.domain.vertebra import Vertebra
 
 Array = np.ndarray
 LEVEL_OF_T12 = 18.0
-LEVEL_OF_L5 = 23.0
 LEVEL_SPACING_MM = (
     20.0, 18.5, 15.9, 16.1, 16.1, 17.7, 18.8, 20.9, 22.2, 22.3, 22.8, 23.5, 24.0, 24.3, 24.9, 25.7,
     27.6, 29.8, 32.0, 33.4, 34.1, 33.8, 31.7, 30.6,

@@ -27,7 +27,6 @@ sternum."""
 ARM_IDS = (69, 70)
 LAST_RIB_IDS = (103, 115)
 """The twelfth ribs keep their ids (and a margin) among the tissues, so that they can be left out."""
-ATLAS_SPACING_MM = 1.5
 PAD_MM = 45.0
 """Room for skin and fat around a label map that was cropped to its labels."""
 

@@ -102,9 +102,6 @@ class Warp:
         return np.einsum("ni,nj,nk,ijkc->nc", wx, wy, wz, self.nodes_mm, optimize=True)
 
 
-IDENTITY = Warp()
-
-
 class DrawsWarps(Protocol):
     """Another way to draw warps than `WarpRanges`."""
 

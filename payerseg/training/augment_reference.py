@@ -14,7 +14,6 @@ from payerseg.training.augment import Warp
 
 N_NODES = 6
 """Control points of the elastic deformation per axis: 3 mesh cells of a cubic B-spline."""
-N_CELLS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class ReferenceRanges:
 
     def draw_warp(self, rng: np.random.Generator, extent_mm: np.ndarray) -> Warp:
         """Draw a warp of a block around its centre, in the form the examples use."""
-        return as_warp(draw_reference(rng, self, with_crop=False), extent_mm)
+        return as_warp(draw_reference(rng, self), extent_mm)
 
 
 STAGE3_RANGES = ReferenceRanges(shift_mm=10.0, rotation_rad=0.5)
@@ -48,7 +47,6 @@ class ReferenceDraws:
     """One augmentation's random numbers.
 
     Attributes:
-        crop: (3,) in [-0.5, 0.5], or None (stages 1 and 3).
         shift_mm: (3,).
         rotation_rad: (3,) around x, y, z.
         scale: uniform scale minus 1.
@@ -57,7 +55,6 @@ class ReferenceDraws:
         elastic_mm: (3, 6, 6, 6): axis, then nodes z, y, x.
     """
 
-    crop: np.ndarray | None
     shift_mm: np.ndarray
     rotation_rad: np.ndarray
     scale: float
@@ -65,85 +62,16 @@ class ReferenceDraws:
     flip: np.ndarray
     elastic_mm: np.ndarray
 
-    @classmethod
-    def from_flat(cls, draws: np.ndarray, *, with_crop: bool) -> ReferenceDraws:
-        """Read the reference's order: [3 crop,] 3 shift, 3 rotation, 1 scale, 3, 3 flips, 648."""
-        expected = 661 + 3 * with_crop
-        if len(draws) != expected:
-            msg = f"{len(draws)} draws; expected {expected} ({'with' if with_crop else 'no'} crop)"
-            raise ValueError(msg)
-        rest = np.asarray(draws, float)[3 * with_crop :]
-        return cls(
-            crop=np.asarray(draws[:3], float) if with_crop else None,
-            shift_mm=rest[0:3],
-            rotation_rad=rest[3:6],
-            scale=float(rest[6]),
-            axis_scale=rest[7:10],
-            flip=rest[10:13],
-            elastic_mm=rest[13:].reshape(3, N_NODES, N_NODES, N_NODES),
-        )
 
-
-def draw_reference(
-    rng: np.random.Generator, ranges: ReferenceRanges, *, with_crop: bool
-) -> ReferenceDraws:
+def draw_reference(rng: np.random.Generator, ranges: ReferenceRanges) -> ReferenceDraws:
     """Draw one augmentation, in the reference's order."""
-    crop = rng.uniform(-0.5, 0.5, 3) if with_crop else None
     shift = rng.uniform(-ranges.shift_mm, ranges.shift_mm, 3)
     rotation = rng.uniform(-ranges.rotation_rad, ranges.rotation_rad, 3)
     scale = float(rng.uniform(-ranges.scale, ranges.scale))
     axis_scale = rng.uniform(-ranges.scale, ranges.scale, 3)
     flip = (rng.uniform(size=3) < (ranges.flip_x, 0, 0)).astype(float)
     elastic = rng.uniform(-ranges.elastic_mm, ranges.elastic_mm, (3, N_NODES, N_NODES, N_NODES))
-    return ReferenceDraws(crop, shift, rotation, scale, axis_scale, flip, elastic)
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceWarp:
-    """Where an output point takes its value from.
-
-    q = p + E(p); v = (q - (size - 1) spacing / 2) * flip * axis scale * scale;
-    input point = R3 R2 R1 v + shift + centre.
-
-    Attributes:
-        draws: the random numbers.
-        size_xyz: of the output, voxels.
-        spacing_mm: of the output (x, y, z).
-        center_mm: input point of the output's centre, without shift (the crop included).
-    """
-
-    draws: ReferenceDraws
-    size_xyz: np.ndarray
-    spacing_mm: np.ndarray
-    center_mm: np.ndarray
-
-    def __call__(self, points_mm: np.ndarray, *, elastic: bool = True) -> np.ndarray:
-        """Map output points (n, 3) mm to input points (n, 3) mm."""
-        points = np.asarray(points_mm, float)
-        if elastic:
-            points = points + self.displacement_mm(points)
-        draws = self.draws
-        middle = (np.asarray(self.size_xyz) - 1) * np.asarray(self.spacing_mm) / 2
-        sign = np.where(draws.flip > 0, -1.0, 1.0)
-        v = (points - middle) * sign * (1 + draws.axis_scale) * (1 + draws.scale)
-        return v @ rotation_matrix(draws.rotation_rad).T + draws.shift_mm + self.center_mm
-
-    def displacement_mm(self, points_mm: np.ndarray) -> np.ndarray:
-        """Return the elastic displacement (n, 3) mm at output points (n, 3) mm.
-
-        A uniform cubic B-spline with 3 cells per axis over [0, size * spacing].
-        """
-        extent = np.asarray(self.size_xyz) * np.asarray(self.spacing_mm)
-        u = np.asarray(points_mm, float) / extent * N_CELLS
-        cell = np.clip(np.floor(u).astype(int), 0, N_CELLS - 1)
-        weights = _cubic_weights(u - cell)
-        node = cell[:, :, None] + np.arange(4)
-        coefficients = self.draws.elastic_mm[
-            :, node[:, 2, :, None, None], node[:, 1, None, :, None], node[:, 0, None, None, :]
-        ]
-        return np.einsum(
-            "anzyx,nz,ny,nx->na", coefficients, weights[:, 2], weights[:, 1], weights[:, 0]
-        )
+    return ReferenceDraws(shift, rotation, scale, axis_scale, flip, elastic)
 
 
 def rotation_matrix(angles_rad: np.ndarray) -> np.ndarray:
@@ -168,22 +96,6 @@ def as_warp(draws: ReferenceDraws, extent_mm: np.ndarray) -> Warp:
     matrix = rotation_matrix(draws.rotation_rad) * scale
     nodes = np.einsum("ab,bzyx->xyza", matrix, draws.elastic_mm)
     return Warp(matrix, np.asarray(draws.shift_mm, float), nodes, np.asarray(extent_mm, float))
-
-
-def _cubic_weights(t: np.ndarray) -> np.ndarray:
-    """Return the four uniform cubic B-spline weights, (..., 4), for t in [0, 1)."""
-    return (
-        np.stack(
-            [
-                (1 - t) ** 3,
-                3 * t**3 - 6 * t**2 + 4,
-                -3 * t**3 + 3 * t**2 + 3 * t + 1,
-                t**3,
-            ],
-            axis=-1,
-        )
-        / 6
-    )
 
 
 def crop_center_mm(

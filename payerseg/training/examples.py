@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage
 
 from payerseg.config.model_card import WindowSpec
 from payerseg.training.augment import (
@@ -343,23 +342,3 @@ def _cut_scan(hu: Array, mask: Array, rng: np.random.Generator) -> None:
     where = tuple(side if a == axis else slice(None) for a in range(3))
     hu[where] = AIR_HU
     mask[where] = False
-
-
-def blurred_copy(scan: PackedScan, factor: int) -> PackedScan:
-    """Return the scan averaged over `factor` voxels per axis (a coarser pack for stage 1)."""
-    shape = [size // factor for size in scan.hu.shape]
-    hu = scan.hu[tuple(slice(0, n * factor) for n in shape)].astype(np.float32)
-    for axis in range(3):
-        hu = ndimage.uniform_filter1d(
-            hu, factor, axis=axis, origin=-(factor // 2 - (factor + 1) % 2)
-        )
-    hu = hu[tuple(slice(0, None, factor) for _ in range(3))]
-    return PackedScan(
-        scan.name,
-        np.rint(hu[tuple(slice(0, n) for n in shape)]).astype(np.int16),
-        scan.origin_mm + (factor - 1) / 2 * scan.spacing_mm,
-        scan.spacing_mm * factor,
-        scan.marks,
-        scan.partial,
-        scan.group,
-    )

@@ -12,7 +12,6 @@ from keras import ops
 
 SPINE_DIVISOR = 1024.0
 """The reference divides the stage-1 loss by this."""
-GDICE_EPSILON = 1e-8
 DICE_EPSILON = 1e-5
 HEATMAP_DICE_GUARD = 30.0
 """Added to both sides of a heatmap's Dice, in voxels; a fifth of one Gaussian of 3 voxels.
@@ -175,20 +174,3 @@ def categorical_cross_entropy_and_dice(
     dice = (2 * overlap + DICE_EPSILON) / (total + DICE_EPSILON)
     mean_dice = (ops.sum(dice * present) + DICE_EPSILON) / (ops.sum(present) + DICE_EPSILON)
     return mean_entropy + 1 - mean_dice
-
-
-def generalised_dice(onehot: Tensor, logits: Tensor) -> Tensor:
-    """Return the reference's generalised Dice loss on the softmax of logits.
-
-    1 - 2 (sum_k w_k sum pt + e) / (sum_k w_k sum (p^2 + t^2) + e), w_k = 1 / (sum t)^2 over the
-    whole batch; e = 1e-8. A class with no voxel has weight 0 instead of infinity.
-    """
-    probability = ops.softmax(logits, axis=-1)
-    space = (0, 1, 2, 3)
-    size = ops.sum(onehot, axis=space)
-    present = ops.cast(size > 0, size.dtype)
-    weight = present / ops.square(ops.maximum(size, 1.0))
-    overlap = ops.sum(weight * ops.sum(onehot * probability, axis=space))
-    squares = ops.sum(ops.square(onehot) + ops.square(probability), axis=space)
-    total = ops.sum(weight * squares)
-    return 1 - 2 * (overlap + GDICE_EPSILON) / (total + GDICE_EPSILON)

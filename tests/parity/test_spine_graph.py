@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from measured_prior import measure_prior
 
 from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.domain.vertebra import N_CHANNELS, Vertebra
@@ -140,7 +141,7 @@ def test_p27_tables_are_measured_from_landmarks(golden, shared_dir):
         Landmarks(Landmark(Vertebra[name], tuple(point)) for name, point in scan.items())
         for scan in scans
     ]
-    measured = {(e.upper, e.lower): e for e in SpinePrior.from_landmarks(landmarks).edges}
+    measured = {(e.upper, e.lower): e for e in measure_prior(landmarks).edges}
     for twin in recorded_table(golden, "verse2020").edges:
         edge = measured[twin.upper, twin.lower]
         assert edge.unit_xyz == pytest.approx(twin.unit_xyz, abs=1e-4)

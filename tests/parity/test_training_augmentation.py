@@ -4,13 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reference_warp import ReferenceWarp, draws_from_recording
 
-from payerseg.training.augment_reference import (
-    ReferenceDraws,
-    ReferenceIntensity,
-    ReferenceWarp,
-    crop_center_mm,
-)
+from payerseg.training.augment_reference import ReferenceIntensity, crop_center_mm
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data"
 # What the recording fed in: stage 2 a box, stage 3 a landmark (80, 90, 200) + (0, 20, 0) mm.
@@ -23,12 +19,13 @@ def test_geometry(case: int) -> None:
     with np.load(GOLDEN / "augmentation_transform.npz") as golden:
         item = {k.split("/")[1]: golden[k] for k in golden if k.startswith(f"{case}/")}
     stage2 = int(item["stage"]) == 2
-    draws = ReferenceDraws.from_flat(item["draws"], with_crop=stage2)
+    crop, draws = np.split(item["draws"], [3 if stage2 else 0])
+    draws = draws_from_recording(draws)
     np.testing.assert_array_equal(draws.elastic_mm.ravel(), item["bspline_params"])
     field = item["size"] * item["spacing"]
     center = STAGE3_CENTER
-    if draws.crop is not None:
-        center = crop_center_mm(STAGE2_BOX_START, STAGE2_BOX_EXTENT, field, draws.crop)
+    if stage2:
+        center = crop_center_mm(STAGE2_BOX_START, STAGE2_BOX_EXTENT, field, crop)
     warp = ReferenceWarp(draws, item["size"], item["spacing"], center)
     points = item["points_out_mm"]
     assert np.abs(warp(points) - item["points_in_mm"]).max() < 1e-3
@@ -44,8 +41,3 @@ def test_intensity(case: int) -> None:
         augmented = ReferenceIntensity(*golden[f"{case}/draws_gamma_shift_scale"])(hu)
         assert np.abs(augmented - golden[f"{case}/y"]).max() < 1e-5
         assert np.abs(ReferenceIntensity()(hu) - golden[f"{case}/y_val"]).max() < 1e-5
-
-
-def test_draws_are_counted() -> None:
-    with pytest.raises(ValueError, match="661"):
-        ReferenceDraws.from_flat(np.zeros(664), with_crop=False)

@@ -18,7 +18,6 @@ from payerseg.exports.meshes import (  # noqa: E402
     SPACE_NOTE,
     export_meshes,
     mesh_of,
-    read_space_note,
 )
 
 
@@ -67,7 +66,8 @@ def test_glb_holds_named_vertebrae(results, cases, tmp_path):
     length = int.from_bytes(data[12:16], "little")
     header = json.loads(data[20 : 20 + length])
     assert set(names) <= {node.get("name") for node in header["nodes"]}
-    assert read_space_note(data) == SPACE_NOTE
+    (noted,) = header["scenes"]
+    assert (noted.get("extras") or header["extras"])["space"] == SPACE_NOTE
     low, high = scene.bounds
     points = results[1].landmarks.positions_mm
     assert np.all((points > low) & (points < high))

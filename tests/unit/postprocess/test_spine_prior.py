@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from measured_prior import RARE_TURNS, measure_prior, write_prior
 
 from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import BundleError
-from payerseg.postprocess.spine_prior import RARE_TURNS, SpinePrior
+from payerseg.postprocess.spine_prior import SpinePrior
 
 
 def chain(names, step_mm=(0.0, -6.0, 20.0), scale=1.0):
@@ -38,7 +39,7 @@ def test_c1_is_the_dens_at_the_height_of_the_anterior_arch():
 
 
 def test_measured_from_landmarks():
-    prior = SpinePrior.from_landmarks([chain("C3 C4"), chain("C3 C4", scale=1.2)])
+    prior = measure_prior([chain("C3 C4"), chain("C3 C4", scale=1.2)])
     (edge,) = prior.edges
     length = np.hypot(6, 20)
     assert edge.distance_mm == pytest.approx(1.1 * length)
@@ -49,12 +50,12 @@ def test_measured_from_landmarks():
 
 def test_size_free_spread_leaves_the_size_of_the_patient_out():
     scans = [chain("T3 T4 T5 T6", scale=s) for s in (0.7, 1.0, 1.2)]
-    for edge in SpinePrior.from_landmarks(scans, size_free=True).edges:
+    for edge in measure_prior(scans, size_free=True).edges:
         assert edge.sd_mm == pytest.approx(0.05 * edge.distance_mm)  # the floor
 
 
 def test_rare_turns_share_the_samples_of_their_pool():
-    prior = SpinePrior.from_landmarks([chain("T11 T12 L1")])
+    prior = measure_prior([chain("T11 T12 L1")])
     turns = {(e.upper.name, e.lower.name): e for e in prior.edges}
     assert turns["T11", "L1"].n == turns["T13", "L1"].n == 0
     assert turns["T12", "L1"].n == 1
@@ -62,13 +63,13 @@ def test_rare_turns_share_the_samples_of_their_pool():
 
 
 def test_a_gap_in_the_marks_is_no_neighbourhood():
-    assert SpinePrior.from_landmarks([chain("C3 C5")]).edges == ()
+    assert measure_prior([chain("C3 C5")]).edges == ()
 
 
 def test_write_and_read(tmp_path):
     file = tmp_path / "prior.json"
     prior = SpinePrior.default()
-    prior.write(file)
+    write_prior(prior, file)
     assert SpinePrior.read(file) == prior
 
 

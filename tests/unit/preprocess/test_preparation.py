@@ -14,7 +14,9 @@ from payerseg.errors import BadGeometry, NotHounsfield
 from payerseg.imaging.files import read_volume, write_labels, write_volume
 from payerseg.imaging.nifti import LPS_FROM_RAS, write_nifti
 from payerseg.imaging.orient import Orientation
-from payerseg.preprocess.preparation import HU_RANGE, prepare_scan, prepare_volume
+from payerseg.imaging.raw_scan import RawScan
+from payerseg.imaging.scan_record import SourceHeader
+from payerseg.preprocess.preparation import HU_RANGE, prepare_raw, prepare_scan
 
 SETTINGS = PreparationConfig()
 ORDERS = [
@@ -152,6 +154,12 @@ def test_many_thin_slices(tmp_path):
     path = tmp_path / "scan.nii.gz"
     write_nifti(path, array, Grid(array.shape, (5.0, 5.0, 0.5)))
     np.testing.assert_array_equal(prepare_scan(path, SETTINGS).ct.array, array)
+
+
+def prepare_volume(volume, name, settings):
+    return prepare_raw(
+        RawScan(volume.array, volume.grid, SourceHeader("memory", volume.grid)), name, settings
+    )
 
 
 def test_in_memory(scan):

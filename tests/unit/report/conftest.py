@@ -1,13 +1,9 @@
 """What report/ works on: the facts of a case whose result is right."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # importlib mode: no packages among tests
 from report_cases import decision_of
 
 from payerseg.domain.landmarks import Landmark, Landmarks

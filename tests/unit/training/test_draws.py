@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from reference_warp import ReferenceWarp
 
 from payerseg.config.model_card import SCNetSpec, UNetSpec
 from payerseg.config.training import NETWORKS, TRAINING_PRESETS
@@ -12,7 +13,6 @@ from payerseg.networks.build import network_channels, network_multiple
 from payerseg.training.augment_reference import (
     ReferenceLook,
     ReferenceRanges,
-    ReferenceWarp,
     as_warp,
     draw_reference,
     draw_reference_intensity,
@@ -201,7 +201,7 @@ def test_reference_blocks_are_centred_as_the_reference_does(items) -> None:
 def test_reference_draws_in_the_form_of_examples() -> None:
     """The warp of a block is the reference's map, up to the half-voxel of its node lattice."""
     size, spacing = np.array((64, 48, 96)), np.full(3, 2.0)
-    draws = draw_reference(np.random.default_rng(8), ReferenceRanges(), with_crop=False)
+    draws = draw_reference(np.random.default_rng(8), ReferenceRanges())
     exact = ReferenceWarp(draws, size, spacing, np.zeros(3))
     block = as_warp(draws, size * spacing)
     points = np.random.default_rng(1).uniform(20, 80, (200, 3))

@@ -20,7 +20,6 @@ from payerseg.training.fit import (
 )
 from payerseg.training.learnable_sigma import ALPHA, GAMMA, LearnableSigmaNetwork
 from payerseg.training.running_norm import RunningNormAdam
-from payerseg.training.targets import reference_label_heatmaps
 
 PLAN = FitPlan(iterations=1000, learning_rate=1e-3, warm_up=10, hold=0.5, final_share=0.1)
 
@@ -174,8 +173,11 @@ def test_learnable_sigma_loss_is_the_formula() -> None:
     rows[0, 0] = (3.2, 4.1, 5.0, 2.0, 1, 1)
     rows[0, 1] = (3.2, 4.1, 5.0, 2.0, 0, 1)
     answer = keras.ops.convert_to_numpy(model(x))
-    points, valid = rows[0, :2, :3], rows[0, :2, 4]
-    target = reference_label_heatmaps(points, valid, (8, 9, 10), (4.0, 4.0), scale=GAMMA)
+    squared = sum(
+        (i - p) ** 2 for i, p in zip(np.indices((8, 9, 10)), (3.2, 4.1, 5.0), strict=True)
+    )
+    target = np.zeros((8, 9, 10, 2))  # the second one is not there
+    target[..., 0] = GAMMA / ((2 * np.pi) ** 1.5 * 4.0**3) * np.exp(-squared / (2 * 4.0**2))
     expected = 0.5 * ((answer[0] - target) ** 2).sum() + ALPHA / 2 * 16
     found = float(model.compute_loss(x, rows, model(x)))
     assert found == pytest.approx(float(expected), rel=1e-4)
