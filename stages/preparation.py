@@ -9,7 +9,6 @@ from pathlib import Path
 from payerseg.config.schema import PreparationConfig
 from payerseg.dicom.signature import require_pydicom
 from payerseg.domain.series_reference import SERIES_SUFFIX, SeriesReference
-from payerseg.imaging.scan_record import REVIEW_CODES
 from payerseg.preprocess.preparation import PreparedScan, prepare_raw, prepare_scan
 from payerseg.results.artifacts import CT, SCAN
 from payerseg.stagekit.case_work import CaseWork
@@ -29,7 +28,7 @@ class Preparation:
         prepared = self._prepare(case.image)
         for note in prepared.record.notes:
             case.note(note.code, note.message)
-        review = [note.message for note in prepared.record.notes if note.code in REVIEW_CODES]
+        review = [note.message for note in prepared.record.notes if note.review]
         if review:
             case.note("needs_review", value=True)
             case.note("review_reasons", review)

@@ -5,6 +5,7 @@ named landmarks with how sure they are, and a picture. `landmarks.csv` may be ed
 """
 
 from payerseg.config.schema import VertebraeLocalizationConfig
+from payerseg.errors import SpineNotFound
 from payerseg.inference.predictor import Predictor, Tiling
 from payerseg.networks.bundle import ModelBundle
 from payerseg.postprocess.naming import (
@@ -13,6 +14,7 @@ from payerseg.postprocess.naming import (
     find_candidates,
     name_vertebrae,
 )
+from payerseg.postprocess.spine_box import why_unnamed
 from payerseg.preprocess.inputs import vertebrae_input
 from payerseg.report.projections import spine_projection
 from payerseg.results.artifacts import (
@@ -49,7 +51,12 @@ class VertebraeLocalization:
         case.progress("name")
         candidates = find_candidates(heatmaps, self.sampling.sigma_mm, self.config)
         case.write(CANDIDATES, candidates_record(candidates))
-        decision = name_vertebrae(candidates, ct.grid, self.config)
+        try:
+            decision = name_vertebrae(candidates, ct.grid, self.config)
+        except SpineNotFound:  # though stage 1 saw one
+            case.note("needs_review", value=True)
+            case.note("review_reasons", list(why_unnamed(ct, box)))
+            raise
         case.write(LANDMARKS_JSON, decision_record(decision))
         case.write(LANDMARKS_CSV, decision.landmarks)
         case.write(PROJECTION, spine_projection(ct, box, decision.landmarks))

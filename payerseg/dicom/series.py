@@ -163,7 +163,11 @@ def _evened(frames: Sequence[Frame], stack: _Stack, line: SliceLine) -> tuple[_S
     grid = Grid(out.shape, grid.spacing_mm, grid.origin_mm, grid.direction)
     made = int(np.sum(np.min(np.abs(wanted[:, None] - along[None]), axis=1) > 0.1))
     message = f"slices are missing or uneven: {made} of {count} were interpolated between their neighbours"
-    return _Stack(out, 1.0, 0.0, stack.n_padded), grid, Note("dicom_slices_interpolated", message)
+    return (
+        _Stack(out, 1.0, 0.0, stack.n_padded),
+        grid,
+        Note("dicom_slices_interpolated", message, review=True),
+    )
 
 
 def _notes(

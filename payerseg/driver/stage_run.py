@@ -271,7 +271,7 @@ def outcome_of(manifest: StageManifest, state: StageState) -> StageOutcome:
     review = [str(reason) for reason in manifest.notes.get(REASONS_NOTE, ())]
     return StageOutcome(
         state if manifest.status == "done" else StageState.NO_SPINE,
-        message=manifest.message or "; ".join(review),
+        message="; ".join([manifest.message] * bool(manifest.message) + review),
         seconds=manifest.seconds,
         peak_rss_mb=manifest.peak_rss_mb,
         needs_review=bool(manifest.notes.get(REVIEW_NOTE)),

@@ -15,16 +15,21 @@ from payerseg.imaging.orient import Orientation
 
 SCAN_RECORD_FORMAT = 1
 Fact = str | int | float | bool
-REVIEW_CODES = ("dicom_slices_interpolated",)
-"""Codes of notes that ask for a person's look."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One thing about a scan that a person may want to know; `code` is stable, `message` is for reading."""
+    """One thing about a scan that a person may want to know.
+
+    Attributes:
+        code: stable name.
+        message: for reading.
+        review: whether a person must look before the case is used; else it is a fact.
+    """
 
     code: str
     message: str
+    review: bool = False
 
 
 @dataclass(frozen=True, slots=True)

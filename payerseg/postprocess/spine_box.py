@@ -15,6 +15,10 @@ from payerseg.imaging.regions import bounding_block, largest_component
 MIN_VOLUME_ML = 8.0
 """Less than half of one small vertebra's heat (16 voxels of 8 mm) is not a spine."""
 
+METAL_HU = 2400
+"""Hardly any bone is brighter (enamel is); titanium is, and what is brighter than a scanner's range."""
+METAL_ML = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class BoxRule:
@@ -83,6 +87,24 @@ def find_spine_box(
     start, stop = block
     pad = 0.5 if rule.whole_voxels else 0.0
     return _box_of(heatmap, np.array(start, float), np.array(stop, float) - 1, pad)
+
+
+def why_unnamed(ct: Volume, box: SpineBox) -> tuple[str, ...]:
+    """Say why a spine that was seen and not named is for a person to look at.
+
+    Args:
+        ct: (z, y, x) HU, the prepared CT.
+        box: around what was seen.
+    """
+    reasons = ["a spine was seen in the scan, but no vertebra of it could be named"]
+    corners = ct.grid.map_world_to_indices(np.stack([box.low_mm, box.high_mm]))
+    low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
+    part = ct.array[tuple(slice(max(a, 0), b + 1) for a, b in zip(low, high, strict=True))]
+    voxel_ml = abs(float(np.linalg.det(ct.grid.matrix[:3, :3]))) / 1000
+    metal_ml = np.count_nonzero(part >= METAL_HU) * voxel_ml
+    if metal_ml >= METAL_ML:
+        reasons.append(f"{metal_ml:.0f} ml of metal (from {METAL_HU} HU) hide it")
+    return tuple(reasons)
 
 
 def _large_components(mask: np.ndarray, join_part: float) -> np.ndarray:

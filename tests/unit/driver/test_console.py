@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,15 @@ def test_the_closed_set_of_statuses(states, status, exit_code):
     assert summary.status == status
     assert exit_code_of((summary,)) == exit_code
     assert bool(summary.message) == (status != "ok")
+
+
+@pytest.mark.parametrize("doubtful", ["preparation", "vertebrae_localization"])
+def test_no_spine_in_a_doubtful_scan_asks_for_a_review(doubtful):
+    found = record(StageState.DONE, StageState.DONE, StageState.NO_SPINE)
+    found.stages[doubtful] = replace(found.stages[doubtful], needs_review=True, message="doubt")
+    summary = found.summary("run")
+    assert summary.status == "ok_needs_review"
+    assert f"{doubtful}: doubt" in summary.message
 
 
 def test_the_end_is_told_with_everything_that_needs_attention():

@@ -4,7 +4,7 @@ import pytest
 from payerseg.domain.grid import Grid
 from payerseg.domain.volume import Volume
 from payerseg.errors import SpineNotFound
-from payerseg.postprocess.spine_box import REFERENCE_BOX, BoxRule, find_spine_box
+from payerseg.postprocess.spine_box import REFERENCE_BOX, BoxRule, find_spine_box, why_unnamed
 
 GRID = Grid((24, 12, 12), (8.0, 8.0, 8.0), (10.0, -20.0, 30.0))
 
@@ -72,3 +72,15 @@ def test_threshold_and_peak_can_be_chosen():
     assert find_spine_box(volume, min_peak=0.05) == find_spine_box(
         volume, rule=BoxRule(min_peak=0.1)
     )
+
+
+def test_an_unnamed_spine_is_for_a_person_and_metal_in_it_is_named():
+    heat = heat_with(np.s_[4:20, 5:8, 3:6])
+    box = find_spine_box(heat)
+    ct = Volume(np.full(GRID.shape, 40, np.int16), GRID)
+    assert len(why_unnamed(ct, box)) == 1
+    ct.array[10, 6, 4:6] = 3071
+    assert "1 ml of metal" in why_unnamed(ct, box)[1]
+    ct.array[:] = 40
+    ct.array[22:, 10:, 10:] = 3071  # outside the box
+    assert len(why_unnamed(ct, box)) == 1
