@@ -21,7 +21,8 @@ from payerseg.results.artifacts import (
 )
 from payerseg.results.case_folder import CaseFolder
 from payerseg.results.formats import write_artifact
-from payerseg.results.manifest import StageManifest, write_json
+from payerseg.results.manifest import StageManifest
+from payerseg.results.status import CaseSummary, StageOutcome, StageState
 from payerseg.stagekit.case_run import StageSetup
 from payerseg.stagekit.catalog import PREPARATION, QUALITY_REPORT, VERTEBRAE_LOCALIZATION
 from payerseg.stagekit.in_process import InProcessStage
@@ -80,6 +81,6 @@ def run_report(folder: CaseFolder, **config):
     stage = InProcessStage(QUALITY_REPORT, StageSetup(QualityReportConfig(**config)))
     result = stage(folder.case_id, folder.root)
     status = "ok_needs_review" if result.notes["needs_review"] else "ok"
-    seconds = {"quality_report": {"state": "done", "seconds": 1.5}}
-    write_json(folder.status_path, {"status": status, "message": "", "stages": seconds})
+    stages = {"quality_report": StageOutcome(StageState.DONE, seconds=1.5)}
+    CaseSummary(folder.case_id, status, stages=stages).write(folder)
     return result

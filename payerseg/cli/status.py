@@ -11,8 +11,8 @@ import click
 
 from payerseg.cli.earlier_run import earlier_settings
 from payerseg.cli.run_options import config_options, weights_options
-from payerseg.driver.outcome import is_good
 from payerseg.driver.status import CaseReport, decide_all
+from payerseg.results.status import is_good
 from payerseg.stagekit.protocol import ExitCode
 
 

@@ -16,7 +16,8 @@ from payerseg.driver.messages import (
     RunStarted,
     StageDecided,
 )
-from payerseg.driver.outcome import RunSummary, StageOutcome, StageState
+from payerseg.driver.outcome import RunSummary
+from payerseg.results.status import StageOutcome, StageState
 
 
 class Console:

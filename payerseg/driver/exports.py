@@ -9,25 +9,25 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from payerseg import records
+from payerseg.atomic import replacing, write_text
 from payerseg.domain.vertebra import N_CHANNELS, Vertebra
 from payerseg.driver.inputs import remembered_cases
-from payerseg.driver.outcome import HAS_RESULT, StageState
 from payerseg.driver.settings import RunSettings
 from payerseg.errors import ArtifactError
 from payerseg.results.artifacts import LANDMARKS_CSV, SEGMENTATION, SPINE_BOX, Artifact
 from payerseg.results.case_folder import CaseFolder
-from payerseg.results.landmark_rows import LandmarkRow, parse_rows
+from payerseg.results.landmark_rows import BoxRecord, LandmarkRow, parse_rows
+from payerseg.results.status import HAS_RESULT, CaseSummary, StageState, read_status
 
 FLAT_FOLDER = "flat"
-GOOD_STATES = frozenset(state.value for state in HAS_RESULT - {StageState.NO_SPINE})
 
-Status = dict[str, Any]
+Statuses = Mapping[str, CaseSummary]
 
 
 def write_exports(settings: RunSettings) -> tuple[str, ...]:
@@ -43,8 +43,12 @@ def write_exports(settings: RunSettings) -> tuple[str, ...]:
     """
     trouble: list[str] = []
     cases = [settings.case_folder(case.case_id) for case in remembered_cases(settings.output)]
-    statuses = {case.case_id: _read_status(case) for case in cases}
-    boxes = {case.case_id: _read_box(case) for case in cases if _has(case, statuses, SPINE_BOX)}
+    statuses = {case.case_id: _read_status(case, trouble) for case in cases}
+    boxes = {
+        case.case_id: box
+        for case in cases
+        if _has(case, statuses, SPINE_BOX) and (box := _read_box(case, trouble))
+    }
     landmarks = {
         case.case_id: rows
         for case in cases
@@ -74,8 +78,7 @@ def write_flat(case: CaseFolder, rows: Sequence[LandmarkRow], folder: Path) -> N
     points = [(row.vertebra.verse_label, *row.position_mm) for row in rows]
     _write_csv(table, [["label", "X", "Y", "Z"], *points])
     entries = [dict(zip(("label", "X", "Y", "Z"), point, strict=True)) for point in points]
-    text = json.dumps(entries, indent=1) + "\n"
-    _replace(plain, lambda path: path.write_text(text))
+    write_text(plain, json.dumps(entries, indent=1) + "\n")
 
 
 def _flat_files(case_id: str, folder: Path) -> tuple[Path, Path, Path]:
@@ -90,11 +93,10 @@ def _remove_flat(case_id: str, folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _has(case: CaseFolder, statuses: dict[str, Status], artifact: Artifact) -> bool:
+def _has(case: CaseFolder, statuses: Statuses, artifact: Artifact) -> bool:
     """Tell whether an artifact belongs to a result that the last run found true."""
-    stages = statuses[case.case_id].get("stages", {})
-    name = artifact.step.partition("_")[2]
-    good = stages.get(name, {}).get("state") in GOOD_STATES
+    outcome = statuses[case.case_id].stages.get(artifact.step.partition("_")[2])
+    good = outcome is not None and outcome.state in HAS_RESULT - {StageState.NO_SPINE}
     return good and case.manifest_path(artifact.step).is_file() and case.path(artifact).is_file()
 
 
@@ -108,17 +110,24 @@ def _read_landmarks(case: CaseFolder, trouble: list[str]) -> tuple[LandmarkRow, 
         return ()
 
 
-def _read_status(case: CaseFolder) -> Status:
+def _read_status(case: CaseFolder, trouble: list[str]) -> CaseSummary:
+    """Return how a case ended; an empty status where that is not known."""
     try:
-        found = json.loads(case.status_path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = read_status(case)
+    except ArtifactError as error:
+        trouble.append(f"{case.case_id!r} is in summary.csv without its status: {error}")
+        found = None
+    return found if found is not None else CaseSummary(case.case_id, "")
 
 
-def _read_box(case: CaseFolder) -> list[float]:
-    box = json.loads(case.path(SPINE_BOX).read_text(encoding="utf-8"))
-    return [*box["low_mm"], *box["high_mm"]]
+def _read_box(case: CaseFolder, trouble: list[str]) -> list[float]:
+    """Return a case's spine box, low then high x, y, z in mm; empty if it is unreadable."""
+    try:
+        box = records.read(BoxRecord, case.path(SPINE_BOX), "run spine_localization again")
+    except ArtifactError as error:
+        trouble.append(f"{case.case_id!r} is not in bbs.csv: {error}")
+        return []
+    return [*box.low_mm, *box.high_mm] if box is not None else []
 
 
 def _landmark_line(case_id: str, rows: Iterable[LandmarkRow]) -> list[Any]:
@@ -134,7 +143,7 @@ def _channels(rows: Iterable[LandmarkRow]) -> list[int]:
 
 def _summary_lines(
     settings: RunSettings,
-    statuses: dict[str, Status],
+    statuses: Statuses,
     landmarks: dict[str, tuple[LandmarkRow, ...]],
 ) -> list[list[Any]]:
     stages = [spec.name for spec in settings.pipeline]
@@ -150,15 +159,15 @@ def _summary_lines(
     ]
     lines: list[list[Any]] = [[*head, *stages, "image"]]
     for case_id, status in statuses.items():
-        outcomes = status.get("stages", {})
-        found = [outcomes.get(name, {}) for name in stages]
+        outcomes = [status.stages.get(name) for name in stages]
+        done = [outcome for outcome in outcomes if outcome is not None]
         names = [vertebra.name for vertebra in _head_to_foot(landmarks.get(case_id, ()))]
-        facts = [case_id, status.get("status", ""), status.get("message", ""), len(names)]
+        facts = [case_id, status.status, status.message, len(names)]
         ends = [names[0], names[-1]] if names else ["", ""]
-        seconds = round(sum(item.get("seconds", 0.0) for item in found), 3)
-        peak = max((item.get("peak_rss_mb", 0.0) for item in found), default=0.0)
-        states = [item.get("state", "") for item in found]
-        lines.append([*facts, *ends, seconds, peak, *states, status.get("image") or ""])
+        seconds = round(sum(outcome.seconds for outcome in done), 3)
+        peak = max((outcome.peak_rss_mb for outcome in done), default=0.0)
+        states = [outcome.state if outcome is not None else "" for outcome in outcomes]
+        lines.append([*facts, *ends, seconds, peak, *states, status.image or ""])
     return lines
 
 
@@ -169,7 +178,7 @@ def _head_to_foot(rows: Iterable[LandmarkRow]) -> list[Vertebra]:
 def _write_csv(path: Path, lines: Iterable[Iterable[Any]]) -> None:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(lines)
-    _replace(path, lambda partial: partial.write_text(out.getvalue(), encoding="utf-8"))
+    write_text(path, out.getvalue())
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -179,11 +188,5 @@ def _copy(source: Path, target: Path) -> None:
         there = target.stat()
         if (there.st_size, there.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns):
             return
-    _replace(target, lambda partial: shutil.copy2(source, partial))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let a file appear whole; several shards may write the same table at once."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    write(partial)
-    partial.replace(path)
+    with replacing(target) as partial:
+        shutil.copy2(source, partial)

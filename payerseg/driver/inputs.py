@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from payerseg.domain.series_reference import SERIES_SUFFIX
-from payerseg.errors import UsageError
-from payerseg.results.case_folder import MANIFEST_FILE, STATUS_FILE, Case
+from payerseg.errors import ArtifactError, UsageError
+from payerseg.results.case_folder import MANIFEST_FILE, STATUS_FILE, Case, CaseFolder
+from payerseg.results.status import read_status
 
 SCAN_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 """Of files that a person may name; a DICOM series has a file of its own, made by `dicom_inputs`."""
@@ -91,16 +91,16 @@ def remembered_cases(output: Path) -> tuple[Case, ...]:
     for folder in folders:
         has_result = any(folder.glob(f"step*/{MANIFEST_FILE}"))
         if not folder.name.startswith(".") and (has_result or (folder / STATUS_FILE).is_file()):
-            cases.append(Case(folder.name, _remembered_image(folder / STATUS_FILE)))
+            cases.append(Case(folder.name, _remembered_image(CaseFolder(folder, folder.name))))
     return tuple(cases)
 
 
-def _remembered_image(status: Path) -> Path | None:
+def _remembered_image(folder: CaseFolder) -> Path | None:
     try:
-        image = json.loads(status.read_text(encoding="utf-8"))["image"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return Path(image) if image else None
+        status = read_status(folder)
+    except ArtifactError:
+        return None  # what is wrong with it is said where the status is shown
+    return status.image if status is not None else None
 
 
 def tidy_path(path: Path) -> Path:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from payerseg.driver.freshness import Verdict
-from payerseg.driver.outcome import RunSummary, StageOutcome
+from payerseg.driver.outcome import RunSummary
+from payerseg.results.status import StageOutcome
 
 
 @dataclass(frozen=True, slots=True)

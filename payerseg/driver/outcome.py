@@ -2,98 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from payerseg import records
+from payerseg.results.status import (
+    HAS_RESULT,
+    PARTLY,
+    CaseStatus,
+    CaseSummary,
+    StageOutcome,
+    StageState,
+)
 from payerseg.stagekit.protocol import EventName, ExitCode
-
-
-class StageState(StrEnum):
-    """What became of one stage for one case in this run."""
-
-    FRESH = "fresh"  # done earlier and still true
-    EDITED = "edited"  # fresh, changed by a person
-    DONE = "done"  # done in this run
-    NO_SPINE = "no_spine"  # the case ends here or ended earlier: a result
-    FAILED = "failed"
-    BLOCKED = "blocked"  # an earlier stage has no result
-    NOT_RUN = "not_run"  # would run; the run ended before, or was a dry one
-
-
-HAS_RESULT = frozenset({StageState.FRESH, StageState.EDITED, StageState.DONE, StageState.NO_SPINE})
-
-
-class CaseStatus(StrEnum):
-    """Final statuses; beside them `failed_<stage>_<kind>` and `done_to_<stage>`."""
-
-    OK = "ok"
-    OK_NEEDS_REVIEW = "ok_needs_review"
-    NO_SPINE = "no_spine"
-    BLOCKED = "blocked"
-    NOT_RUN = "not_run"
-
-
-_FINISHED = frozenset({CaseStatus.OK, CaseStatus.OK_NEEDS_REVIEW, CaseStatus.NO_SPINE})
-_PARTLY = "done_to_"
-
-
-@dataclass(frozen=True, slots=True)
-class StageOutcome:
-    """One stage for one case.
-
-    Attributes:
-        state: what became of it.
-        kind: of a failure: `PayersegError.kind`, "bug", "out_of_memory", "crashed", "timeout", "frozen".
-        message: for people: why it failed, is blocked, did not run, has no spine, or needs review.
-        reasons: why it had to run, or remarks on why not.
-        seconds, peak_rss_mb: of the run that made the result.
-        needs_review: whether the stage asks for a person's eye.
-    """
-
-    state: StageState
-    kind: str = ""
-    message: str = ""
-    reasons: tuple[str, ...] = ()
-    seconds: float = 0.0
-    peak_rss_mb: float = 0.0
-    needs_review: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CaseSummary:
-    """One case at the end of a run.
-
-    Attributes:
-        case_id: its name.
-        status: of the closed set: ok, ok_needs_review, no_spine, done_to_<stage> (all that was asked
-            for; with _needs_review behind it where a person should look), failed_<stage>_<kind>,
-            blocked, not_run.
-        message: one sentence for people; empty when all is done and ok.
-        image: the scan; None if it is not known.
-        stages: in pipeline order.
-        run_id: which run wrote this.
-    """
-
-    case_id: str
-    status: str
-    message: str
-    image: Path | None
-    stages: Mapping[str, StageOutcome]
-    run_id: str = ""
-
-    @property
-    def good(self) -> bool:
-        """Whether the case needs no attention of the operator."""
-        return is_good(self.status)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        data = asdict(self)
-        return data | {"image": None if self.image is None else str(self.image)}
 
 
 @dataclass(slots=True)
@@ -176,11 +99,11 @@ class RunSummary:
             "seconds": round(self.seconds, 3),
             "dry_run": self.dry_run,
             "counts": self.counts(),
-            "notices": list(self.notices),
-            "processes": [asdict(process) for process in self.processes],
-            "cases": [case.to_dict() for case in self.cases],
+            "notices": self.notices,
+            "processes": self.processes,
+            "cases": self.cases,
         }
-        return json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        return records.to_json(data, sort_keys=False)
 
 
 @dataclass(slots=True)
@@ -209,7 +132,7 @@ class CaseRecord:
         if self.ends() is None and self.stages and len(self.stages) < len(pipeline):
             last = list(self.stages)[-1]
             review = "_needs_review" if status == CaseStatus.OK_NEEDS_REVIEW else ""
-            status = f"{_PARTLY}{last}{review}"
+            status = f"{PARTLY}{last}{review}"
             partly = f"done up to {last}, later stages were not asked for"
             message = f"{partly}; {message}" if message else partly
         return CaseSummary(self.case_id, status, message, self.image, dict(self.stages), run_id)
@@ -233,11 +156,6 @@ class CaseRecord:
         if review:
             return str(CaseStatus.OK_NEEDS_REVIEW), "; ".join(review)
         return str(CaseStatus.OK), ""
-
-
-def is_good(status: str) -> bool:
-    """Tell whether a case with this status is done as it was asked for."""
-    return status in _FINISHED or status.startswith(_PARTLY)
 
 
 def failed_status(stage: str, kind: str) -> str:

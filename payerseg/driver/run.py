@@ -23,15 +23,7 @@ from payerseg.driver.messages import (
     StageClock,
     StageDecided,
 )
-from payerseg.driver.outcome import (
-    CaseRecord,
-    CaseSummary,
-    ProcessRecord,
-    RunSummary,
-    StageOutcome,
-    StageState,
-    exit_code_of,
-)
+from payerseg.driver.outcome import CaseRecord, ProcessRecord, RunSummary, exit_code_of
 from payerseg.driver.preflight import Preflight, check_before_start
 from payerseg.driver.prune import prune_case
 from payerseg.driver.run_folder import RunFolder, new_run_id
@@ -40,8 +32,9 @@ from payerseg.driver.stage_run import StageRun, outcome_of
 from payerseg.errors import ArtifactError, PayersegError
 from payerseg.results.case_folder import Case
 from payerseg.results.fingerprint import HashMemo
-from payerseg.results.manifest import StageManifest, write_json
+from payerseg.results.manifest import StageManifest
 from payerseg.results.stage_folder import clear_result
+from payerseg.results.status import CaseSummary, StageOutcome, StageState
 from payerseg.stagekit.protocol import ExitCode
 
 BLOCKING = {
@@ -367,11 +360,11 @@ class PipelineRun:
         self._try(lambda: prune_case(folder, self._settings.pipeline, keep), "pruning")
 
     def _write_status(self, case: CaseSummary) -> None:
-        path = self._settings.case_folder(case.case_id).status_path
-        is_file = path.parent.exists() and not path.parent.is_dir()
+        folder = self._settings.case_folder(case.case_id)
+        is_file = folder.root.exists() and not folder.root.is_dir()
         if is_file or not may_have_folder(case.case_id):
             return  # refused for that very reason
-        self._try(lambda: write_json(path, case.to_dict()), f"the status of {case.case_id!r}")
+        self._try(lambda: case.write(folder, durable=True), f"the status of {case.case_id!r}")
 
     def _try(self, write: Callable[[], object], what: str) -> None:
         """Write something derived; where that fails, the results stay true and people are told."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+from payerseg import records
+from payerseg.atomic import write_text
 from payerseg.config.load import to_toml
 from payerseg.driver.settings import RunSettings, StagePlan
-from payerseg.errors import OutOfResources
-from payerseg.results.manifest import write_json
+from payerseg.errors import OutOfResources, UsageError
 from payerseg.stagekit.failures import describe_failure
 from payerseg.stagekit.protocol import StageRequest
 
@@ -25,6 +26,24 @@ CONFIG_FILE = "config.toml"
 def new_run_id() -> str:
     """Return a name that sorts by time and does not meet another run's."""
     return f"{datetime.now().astimezone():%Y-%m-%dT%H-%M-%S}_{secrets.token_hex(2)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a run was asked, beside its settings: the contents of run.json.
+
+    Attributes: as of `RunSettings`; `environment` holds the variables set for every stage process.
+    """
+
+    weights: Mapping[str, Path]
+    run_id: str = ""
+    inputs: tuple[Path, ...] = ()
+    from_stage: str | None = None
+    to_stage: str | None = None
+    force: bool = False
+    only_cases: tuple[str, ...] = ()
+    shard: tuple[int, int] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +80,20 @@ class RunFolder:
         Raises:
             OutOfResources: the disk is full.
         """
-        facts = {
-            "run_id": self.run_id,
-            "inputs": [str(path) for path in settings.inputs],
-            "weights": {name: str(path) for name, path in settings.weights.items()},
-            "from_stage": settings.from_stage,
-            "to_stage": settings.to_stage,
-            "force": settings.force,
-            "only_cases": list(settings.only_cases),
-            "shard": list(settings.shard) if settings.shard else None,
-            "environment": dict(environment),
-        }
+        facts = RunFacts(
+            run_id=self.run_id,
+            inputs=settings.inputs,
+            weights=settings.weights,
+            from_stage=settings.from_stage,
+            to_stage=settings.to_stage,
+            force=settings.force,
+            only_cases=settings.only_cases,
+            shard=settings.shard,
+            environment=environment,
+        )
         try:
-            write_json(self.root / RUN_FILE, facts)
-            (self.root / CONFIG_FILE).write_text(to_toml(settings.config), encoding="utf-8")
+            write_text(self.root / RUN_FILE, records.to_json(facts), durable=True)
+            write_text(self.root / CONFIG_FILE, to_toml(settings.config))
         except OSError as error:
             raise OutOfResources(describe_failure(error).message) from error
 
@@ -99,7 +118,7 @@ class RunFolder:
 
     def close(self, summary: str) -> None:
         """Write down how it ended, beside what was asked."""
-        (self.root / "summary.json").write_text(summary, encoding="utf-8")
+        write_text(self.root / "summary.json", summary)
 
 
 class EventLog:
@@ -143,7 +162,16 @@ def last_run(house_folder: Path) -> Path | None:
     return runs[-1].parent if runs else None
 
 
-def read_weights(run: Path) -> dict[str, Path]:
-    """Return the weights that a run used, by stage name."""
-    facts = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
-    return {name: Path(path) for name, path in facts["weights"].items()}
+def read_weights(run: Path) -> Mapping[str, Path]:
+    """Return the weights that a run used, by stage name.
+
+    Raises:
+        UsageError: its run.json is missing or damaged.
+    """
+    path = run / RUN_FILE
+    remedy = "remove the folder to fall back on an earlier run, or run again with the scans"
+    facts = records.read(RunFacts, path, remedy, UsageError)
+    if facts is None:
+        msg = f"{path} is missing, which names the weights of the last run; {remedy}"
+        raise UsageError(msg)
+    return facts.weights

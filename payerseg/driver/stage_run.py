@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from payerseg.config.installation import programs_parent
 from payerseg.driver.child_env import child_environment
 from payerseg.driver.messages import CaseEnded, CaseTold, Listener, Notice, StageClock
-from payerseg.driver.outcome import ProcessRecord, StageOutcome, StageState
+from payerseg.driver.outcome import ProcessRecord
 from payerseg.driver.run_folder import EventLog, RequestFiles, RunFolder
 from payerseg.driver.settings import RunSettings, StagePlan
 from payerseg.driver.supervisor import Child, ChildEnd, Command, EndedBy, Event, Timers
@@ -20,6 +20,7 @@ from payerseg.results.case_folder import Case
 from payerseg.results.fingerprint import scan_bytes
 from payerseg.results.manifest import StageManifest
 from payerseg.results.stage_folder import clear_result
+from payerseg.results.status import StageOutcome, StageState
 from payerseg.stagekit.failures import BUG_KIND, OUT_OF_MEMORY_KIND
 from payerseg.stagekit.protocol import CaseRequest, EventName, StageRequest, WeightsRequest
 
@@ -27,8 +28,6 @@ CRASH_KINDS = {EndedBy.STARTUP: "timeout", EndedBy.SILENCE: "frozen", EndedBy.CA
 CRASHED_KIND = "crashed"
 CASE_S_VOXELS = 150e6
 """Scan size that `driver.case_s` is meant for."""
-REVIEW_NOTE = "needs_review"
-REASONS_NOTE = "review_reasons"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +182,7 @@ class StageRun:
 
     def _settle(self, case_id: str, outcome: StageOutcome) -> None:
         reasons = self._reasons.get(case_id, ())
-        outcome = StageOutcome(
-            outcome.state,
-            outcome.kind,
-            outcome.message,
-            reasons,
-            outcome.seconds,
-            outcome.peak_rss_mb,
-            outcome.needs_review,
-        )
+        outcome = replace(outcome, reasons=reasons)
         self._outcomes[case_id] = outcome
         self._clock.case_ended()
         self._listener(CaseEnded(case_id, self._plan.spec.name, outcome, self._clock.now()))
@@ -268,13 +259,12 @@ def outcome_of(manifest: StageManifest, state: StageState) -> StageOutcome:
         manifest: of a complete result.
         state: what to call it if the case goes on.
     """
-    review = [str(reason) for reason in manifest.notes.get(REASONS_NOTE, ())]
     return StageOutcome(
         state if manifest.status == "done" else StageState.NO_SPINE,
-        message="; ".join([manifest.message] * bool(manifest.message) + review),
+        message="; ".join(filter(None, (manifest.message, *manifest.review_reasons))),
         seconds=manifest.seconds,
         peak_rss_mb=manifest.peak_rss_mb,
-        needs_review=bool(manifest.notes.get(REVIEW_NOTE)),
+        needs_review=manifest.needs_review,
     )
 
 

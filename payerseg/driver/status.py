@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from payerseg.config.load import load_config
 from payerseg.driver.freshness import State, Verdict, decide
 from payerseg.driver.inputs import remembered_cases
 from payerseg.driver.run_folder import CONFIG_FILE, last_run, read_weights
 from payerseg.driver.settings import HOUSE_FOLDER, RunSettings, plan_stages
-from payerseg.errors import UsageError
+from payerseg.errors import ArtifactError, UsageError
+from payerseg.results.case_folder import CaseFolder
+from payerseg.results.status import read_status
 from payerseg.stagekit.catalog import PIPELINE, StageSpec
 
 
@@ -59,16 +59,8 @@ def decide_all(output: Path, settings: RunSettings | None = None) -> tuple[CaseR
     for case in remembered_cases(output):
         folder = settings.case_folder(case.case_id)
         verdicts = {plan.spec.name: decide(case, folder, plan, memo) for plan in plans}
-        recorded = _read_json(folder.status_path)
-        reports.append(
-            CaseReport(
-                case.case_id,
-                str(recorded.get("status", "")),
-                str(recorded.get("message", "")),
-                case.image,
-                _chained(verdicts),
-            )
-        )
+        status, message = _recorded(folder)
+        reports.append(CaseReport(case.case_id, status, message, case.image, _chained(verdicts)))
     memo.save()
     return tuple(reports)
 
@@ -105,9 +97,10 @@ def _chained(verdicts: dict[str, Verdict]) -> dict[str, Verdict]:
     return chained
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _recorded(folder: CaseFolder) -> tuple[str, str]:
+    """Return status and message as the last run wrote them; of what is damaged, what is wrong."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = read_status(folder)
+    except ArtifactError as error:
+        return "", str(error)
+    return (found.status, found.message) if found is not None else ("", "")

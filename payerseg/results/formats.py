@@ -19,7 +19,6 @@ leaves later stages fresh. Writing atomically is the caller's part.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from payerseg import records
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.vertebra import N_CHANNELS, Vertebra
@@ -39,6 +39,7 @@ from payerseg.imaging.png import read_png, write_png
 from payerseg.imaging.scan_record import ScanRecord
 from payerseg.results.artifacts import SCAN, Artifact
 from payerseg.results.case_folder import CaseFolder
+from payerseg.results.landmark_rows import BoxRecord
 from payerseg.results.landmarks_table import format_landmarks, parse_landmarks
 
 _HEATMAP_STEPS = 32767
@@ -131,16 +132,12 @@ def _write_label_heatmaps(heatmaps: Volume, path: Path, _: CaseFolder) -> None:
 
 
 def _write_spine_box(box: SpineBox, path: Path, _: CaseFolder) -> None:
-    _write_json({"space": "LPS mm", "low_mm": box.low_mm, "high_mm": box.high_mm}, path, _)
+    _write_text(records.to_json(BoxRecord(box.low_mm, box.high_mm)), path, _)
 
 
 def _read_spine_box(path: Path) -> SpineBox:
-    data = _read_json(path)
-    try:
-        return SpineBox(tuple(data["low_mm"]), tuple(data["high_mm"]))
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"{path} is not a spine box ({error!r}); run spine_localization again"
-        raise ArtifactError(msg) from error
+    box = records.decode(BoxRecord, path.read_bytes(), str(path), "run spine_localization again")
+    return SpineBox(box.low_mm, box.high_mm)
 
 
 def _write_labels(labels: Volume, path: Path, folder: CaseFolder) -> None:
@@ -186,19 +183,14 @@ def _write_picture(picture: np.ndarray, path: Path, _: CaseFolder) -> None:
 
 def _write_json(value: object, path: Path, _: CaseFolder) -> None:
     try:
-        text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        _write_text(records.to_json(value), path, _)
     except (TypeError, ValueError) as error:
         msg = f"{path.name}: {error}; expected plain JSON without NaN"
         raise ArtifactError(msg) from error
-    _write_text(text + "\n", path, _)
 
 
 def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(_read_text(path))
-    except ValueError as error:
-        msg = f"{path} is not JSON ({error}); run its stage again"
-        raise ArtifactError(msg) from error
+    return records.decode(Any, path.read_bytes(), str(path), "run its stage again")
 
 
 def _write_text(text: str, path: Path, _: CaseFolder) -> None:

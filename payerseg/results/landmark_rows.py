@@ -1,7 +1,7 @@
-"""landmarks.csv as plain rows, standard library only: the driver reads it too.
+"""Landmarks and spine box as plain values, without numpy: the driver reads them too.
 
-Columns `label,X,Y,Z,score,flags`; millimetres, LPS, physical space of the input file. A missing vertebra
-has no row. Flags are joined by "|".
+landmarks.csv has columns `label,X,Y,Z,score,flags`; millimetres, LPS, physical space of the input file.
+A missing vertebra has no row. Flags are joined by "|".
 """
 
 from __future__ import annotations
@@ -15,6 +15,20 @@ from payerseg.errors import ArtifactError
 
 COLUMNS = ("label", "X", "Y", "Z", "score", "flags")
 FLAG_SEPARATOR = "|"
+
+
+@dataclass(frozen=True, slots=True)
+class BoxRecord:
+    """The contents of spine_box.json: corners (x, y, z), `low_mm <= high_mm` on every axis."""
+
+    low_mm: tuple[float, float, float]
+    high_mm: tuple[float, float, float]
+    space: str = "LPS mm"
+
+    def __post_init__(self) -> None:
+        if any(low > high for low, high in zip(self.low_mm, self.high_mm, strict=True)):
+            msg = f"the box from {self.low_mm} to {self.high_mm} mm is empty"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,19 @@ No manifest, no result, whatever files lie in the folder.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from payerseg import records
+from payerseg.atomic import write_text
 from payerseg.errors import ArtifactError
 
 MANIFEST_FORMAT = 1
 # The input that is not an artifact: the user's scan.
 SCAN_FILE_INPUT = "scan_file"
+REVIEW_NOTE, REASONS_NOTE = "needs_review", "review_reasons"
 
 ResultStatus = Literal["done", "no_spine"]
 
@@ -36,7 +37,7 @@ class StageManifest:
         config: the stage's own settings.
         weights: fingerprint of the weights, None for a stage without.
         seed: given to the stage.
-        notes: what the stage wrote down about the case.
+        notes: what the stage wrote down about the case, see `CaseWork.note`.
         versions: of libraries; device. For people: not part of the key.
         started: local time, ISO 8601.
         seconds: from the start of the case to its manifest.
@@ -61,29 +62,32 @@ class StageManifest:
     peak_rss_mb: float = 0.0
     format: int = MANIFEST_FORMAT
 
+    @property
+    def needs_review(self) -> bool:
+        """Whether the stage asks for a person's eye."""
+        return bool(self.notes.get(REVIEW_NOTE))
+
+    @property
+    def review_reasons(self) -> tuple[str, ...]:
+        """Why, in sentences."""
+        found = self.notes.get(REASONS_NOTE)
+        return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
+
     @classmethod
     def read(cls, path: Path) -> StageManifest | None:
         """Read a manifest; None where there is none.
 
         Raises:
-            ArtifactError: it is damaged or of another format.
+            ArtifactError: it is damaged, or of another format.
         """
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            msg = f"manifest {path} cannot be read ({error}); the stage must run again"
-            raise ArtifactError(msg) from error
-        known = {item.name for item in fields(cls)}
-        if not isinstance(data, dict) or data.get("format") != MANIFEST_FORMAT or set(data) - known:
-            msg = f"manifest {path} is not of format {MANIFEST_FORMAT}; the stage must run again"
+        manifest = records.read(cls, path, "the stage must run again")
+        if manifest is not None and manifest.format != MANIFEST_FORMAT:
+            msg = (
+                f"{path} is of format {manifest.format}, this payerseg reads {MANIFEST_FORMAT}; "
+                "the stage must run again"
+            )
             raise ArtifactError(msg)
-        try:
-            return cls(**{**data, "pruned": tuple(data.get("pruned", ()))})
-        except TypeError as error:
-            msg = f"manifest {path} lacks a field ({error}); the stage must run again"
-            raise ArtifactError(msg) from error
+        return manifest
 
     def write(self, path: Path) -> None:
         """Write it in one step that survives a crash of the machine.
@@ -91,36 +95,8 @@ class StageManifest:
         Raises:
             ValueError: a note is not plain, finite JSON.
         """
-        write_json(path, asdict(self))
+        write_text(path, records.to_json(self), durable=True)
 
     def with_pruned(self, names: tuple[str, ...]) -> StageManifest:
         """Return it with more outputs listed as removed on purpose."""
         return replace(self, pruned=tuple(sorted({*self.pruned, *names})))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the whole new one, even after a power cut.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
-    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the system can (Windows cannot open folders)."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

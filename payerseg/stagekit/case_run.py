@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from payerseg.atomic import sync_folder
 from payerseg.errors import ArtifactError, SpineNotFound
 from payerseg.results.case_folder import PARTIAL_FOLDER, CaseFolder
 from payerseg.results.fingerprint import (
@@ -20,7 +21,7 @@ from payerseg.results.fingerprint import (
     scan_digest,
     scan_files,
 )
-from payerseg.results.manifest import SCAN_FILE_INPUT, ResultStatus, StageManifest, sync_folder
+from payerseg.results.manifest import SCAN_FILE_INPUT, ResultStatus, StageManifest
 from payerseg.results.stage_folder import clear_result, remove
 from payerseg.stagekit.case_work import CaseWork, Say
 from payerseg.stagekit.catalog import StageSpec

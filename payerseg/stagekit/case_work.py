@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from payerseg.atomic import sync_file
 from payerseg.errors import ArtifactError
 from payerseg.results.artifacts import Artifact
 from payerseg.results.case_folder import MANIFEST_FILE, PARTIAL_FOLDER, CaseFolder
@@ -131,7 +131,8 @@ class CaseWork:
             if not partial.exists():
                 msg = f"{self._spec.name} wrote no {artifact.name} to {partial}"
                 raise ArtifactError(msg)
-            _make_durable(partial)
+            for file in (item for item in (partial, *partial.rglob("*")) if item.is_file()):
+                sync_file(file)
             if artifact.directory:
                 remove(final)
             partial.replace(final)
@@ -180,11 +181,3 @@ class CaseWork:
             stage = self._spec.name
             msg = f"{stage} may {verb} {names}, not {artifact.name}; declare it in its StageSpec"
             raise ArtifactError(msg)
-
-
-def _make_durable(path: Path) -> None:
-    """Flush content to the disk, so that a power cut cannot leave a name without content."""
-    files = [item for item in path.rglob("*") if item.is_file()] if path.is_dir() else [path]
-    for item in files:
-        with item.open("rb+") as file:
-            os.fsync(file.fileno())

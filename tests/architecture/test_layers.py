@@ -6,6 +6,8 @@ from pathlib import PurePosixPath
 LAYERS = {
     "version": 0,
     "errors": 0,
+    "atomic": 0,
+    "records": 0,
     "config": 0,
     "domain": 0,
     "imaging": 1,
@@ -34,10 +36,15 @@ LAYERS = {
 SIDEWAYS = {
     ("config", "errors"),  # the ground floor may name its failures
     ("domain", "errors"),
+    ("records", "errors"),
+    ("config", "records"),
+    ("domain", "records"),
     ("inference", "inference"),
 }
 DRIVER_MAY_IMPORT = (
     "payerseg.driver",
+    "payerseg.atomic",
+    "payerseg.records",  # msgspec
     "payerseg.errors",
     "payerseg.config",
     "payerseg.dicom.names",  # standard library only
@@ -50,11 +57,13 @@ DRIVER_MAY_IMPORT = (
     "payerseg.results.landmark_rows",
     "payerseg.results.manifest",
     "payerseg.results.stage_folder",
+    "payerseg.results.status",
     "payerseg.stagekit.catalog",
     "payerseg.stagekit.failures",
     "payerseg.stagekit.protocol",
 )
 CONFINED = {  # third party → where it may be imported
+    "msgspec": ("payerseg/records.py",),
     "SimpleITK": ("payerseg/imaging/*",),
     "nibabel": ("payerseg/imaging/*",),
     "isal": ("payerseg/imaging/*",),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from payerseg.driver.messages import CaseEnded, RunEnded
-from payerseg.driver.outcome import StageState
+from payerseg.results.status import StageState
 
 QUICK_TIMERS = {"silence_s": 1.0, "case_s": 2.0}
 

@@ -5,8 +5,9 @@ import pytest
 
 from payerseg.cli import doctor
 from payerseg.cli.app import payerseg, run_guarded
-from payerseg.driver.outcome import CaseSummary, RunSummary, StageOutcome, StageState
+from payerseg.driver.outcome import RunSummary
 from payerseg.errors import UsageError
+from payerseg.results.status import CaseSummary, StageOutcome, StageState
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,8 @@ import pytest
 from payerseg.driver.console import Console, duration, lines_of
 from payerseg.driver.freshness import NO_RESULT, State, Verdict
 from payerseg.driver.messages import CaseEnded, CaseTold, Notice, Progress, RunEnded, StageDecided
-from payerseg.driver.outcome import (
-    CaseRecord,
-    RunSummary,
-    StageOutcome,
-    StageState,
-    exit_code_of,
-)
+from payerseg.driver.outcome import CaseRecord, RunSummary, exit_code_of
+from payerseg.results.status import StageOutcome, StageState
 
 PROGRESS = Progress("preparation", 1, 5, 2, 4, 10.0, 10.0, 99.0)
 

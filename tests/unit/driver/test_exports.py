@@ -37,7 +37,15 @@ def make_case(settings, case_id, states=STATES, table=TABLE, status="ok"):
         folder.path(artifact).write_text(text)
         folder.manifest_path(artifact.step).write_text("{}")
     folder.status_path.write_text(
-        json.dumps({"status": status, "message": "", "image": "/in/a.nii", "stages": states})
+        json.dumps(
+            {
+                "case_id": case_id,
+                "status": status,
+                "message": "",
+                "image": "/in/a.nii",
+                "stages": states,
+            }
+        )
     )
     return folder
 

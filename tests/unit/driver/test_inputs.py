@@ -123,7 +123,11 @@ def test_suffixes_keep_their_spelling():
 
 
 def test_cases_are_remembered_from_statuses_and_manifests(tmp_path):
-    for name, status in [("a", json.dumps({"image": "/in/a.nii"})), ("b", "{"), ("c", None)]:
+    for name, status in [
+        ("a", json.dumps({"case_id": "a", "status": "ok", "image": "/in/a.nii"})),
+        ("b", "{"),
+        ("c", None),
+    ]:
         (tmp_path / name).mkdir()
         if status is not None:
             (tmp_path / name / "status.json").write_text(status)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from payerseg.driver.outcome import CaseRecord, StageOutcome, StageState
+from payerseg.driver.outcome import CaseRecord
+from payerseg.results.status import StageOutcome, StageState
 
 DONE = StageOutcome(StageState.DONE)
 NO_SPINE = StageOutcome(StageState.NO_SPINE, message="landmarks.csv lists no vertebra")
