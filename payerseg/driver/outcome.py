@@ -145,10 +145,10 @@ class CaseRecord:
             f"{name}: {item.message}" for name, item in self.stages.items() if item.needs_review
         ]
         for state in (StageState.NO_SPINE, StageState.NOT_RUN, StageState.BLOCKED):
-            name = next((n for n, outcome in self.stages.items() if outcome.state is state), None)
-            if name is None:
+            ended = next((n for n, outcome in self.stages.items() if outcome.state is state), None)
+            if ended is None:
                 continue
-            message = f"{name}: {self.stages[name].message}"
+            message = f"{ended}: {self.stages[ended].message}"
             if review and state is StageState.NO_SPINE:
                 said = review if message in review else [*review, message]
                 return str(CaseStatus.OK_NEEDS_REVIEW), "; ".join(said)

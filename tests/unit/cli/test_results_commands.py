@@ -34,14 +34,14 @@ def test_status_says_how_each_case_ended_and_what_is_missing(output, capsys):
     assert code == 3
     assert "bad   failed_preparation_unreadable" in out
     assert "empty (0 bytes)" in out
-    assert "good  ok (stale)" in out
+    assert "good  done_to_preparation (stale)" in out
     assert "spine_localization · stale: no result yet" in out
 
 
 def test_status_judges_by_the_last_run_or_as_asked(output, capsys):
     *_, out, _ = call(capsys, "status", output, "--only-case", "good", "--json")
     (case,) = json.loads(out)["cases"]
-    assert case["status"] == "ok"
+    assert case["status"] == "done_to_preparation"
     assert case["stages"]["preparation"] == {"state": "fresh", "reasons": []}
     *_, out, _ = call(
         capsys, *("status", output, "--only-case", "good", "--set", "preparation.max_spacing_mm=9")
