@@ -24,7 +24,7 @@ from payerseg.config.model_card import ModelCard
 from payerseg.datasets.discover import discover
 from payerseg.imaging.files import read_volume
 from payerseg.imaging.orient import to_canonical
-from payerseg.imaging.png import write_png
+from payerseg.imaging.pictures import encode_png
 from payerseg.report.figures import curved_views, thumbnail
 
 STAGES = ("spine_localization", "vertebrae_localization", "vertebrae_segmentation")
@@ -105,7 +105,7 @@ def draw_cases(
         ct = to_canonical(read_volume(files.image))[0]
         landmarks = namer.decide(ct).landmarks
         views = curved_views(ct, segmenter.labels(ct, landmarks), landmarks)
-        write_png(thumbnail(views), folder / f"{files.case_id}.png")
+        (folder / f"{files.case_id}.png").write_bytes(encode_png(thumbnail(views)))
         credit = f"{files.case_id} ({files.source}, {files.licence})"
         rows += [f"![{files.case_id}](images/{folder.name}/{files.case_id}.png)", "", credit, ""]
     return rows

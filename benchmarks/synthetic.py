@@ -27,7 +27,7 @@ from payerseg.datasets.catalog import read_catalog
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
-from payerseg.imaging.png import write_png
+from payerseg.imaging.pictures import encode_png
 from payerseg.report.figures import curved_views, thumbnail
 from payerseg.synthesis.compose import longest_run
 from payerseg.synthesis.library import (
@@ -177,7 +177,7 @@ class Bench:
     @staticmethod
     def _draw(ct: Volume, labels: Volume, landmarks: Landmarks, file: Path) -> None:
         if landmarks:
-            write_png(thumbnail(curved_views(ct, labels, landmarks)), file)
+            file.write_bytes(encode_png(thumbnail(curved_views(ct, labels, landmarks))))
 
 
 HEADER = (

@@ -3,8 +3,10 @@
 A checkpoint PREFIX is two files: `PREFIX.index`, a sorted table (LevelDB's format, never compressed
 by TensorFlow's writer) from variable name to a small protocol buffer with dtype, shape, place and
 CRC-32C; and `PREFIX.data-00000-of-00001`, the values one after the other. Read here rather than by
-TensorFlow, so that published weights also run where another backend is installed, and a damaged
-file is named by variable.
+`tf.train.load_checkpoint`, because that one kills the process (a failed CHECK, no exception) for a shape
+below zero, beyond 2^63 or of more than 254 dimensions, a variable of strings, and an entry that is no
+protocol buffer: tests/unit/networks/test_tensor_bundle.py has them. Here a damaged file is named by
+variable, also where another backend is installed.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ FOOTER_BYTES = 48
 TRAILER_BYTES = 5
 CRC_POLYNOMIAL = 0x82F63B78  # Castagnoli, bit-reversed
 CRC_MASK_DELTA = 0xA282EAD8
+MAX_INDEX_BYTES, MAX_NAME_BYTES, MAX_VARINT_BYTES = 1 << 24, 1 << 12, 10
+"""An index has about 150 bytes a variable; what is beyond was made to take the memory or the day."""
 VALUE_TYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 19: np.dtype("<f2")}
 """TensorFlow's DataType numbers of the float types that weights may have."""
 
@@ -58,12 +62,15 @@ class TensorBundle:
         if not index.is_file():
             msg = f"{index} is missing; expected the prefix of a TensorFlow checkpoint"
             raise BundleError(msg)
+        if index.stat().st_size > MAX_INDEX_BYTES:
+            msg = f"{index} has more than {MAX_INDEX_BYTES >> 20} MiB; it is no index of a network"
+            raise BundleError(msg)
         try:
             rows = dict(_table_rows(index.read_bytes()))
             header = dict(_fields(rows.pop(b"")))
             self.shards = int(header.get(1, 1))
             self.entries = {name.decode(): _entry(value) for name, value in rows.items()}
-        except (IndexError, KeyError, ValueError) as error:
+        except (IndexError, KeyError, TypeError, ValueError) as error:
             msg = f"{index} is damaged or no checkpoint index ({error!r}); copy it again"
             raise BundleError(msg) from error
 
@@ -85,9 +92,11 @@ class TensorBundle:
         if not data.is_file():
             msg = f"{data} is missing beside its index; copy all files of the checkpoint"
             raise BundleError(msg)
-        with data.open("rb") as file:
-            file.seek(entry.offset)
-            raw = file.read(entry.size)
+        raw = b""
+        if entry.offset + entry.size <= data.stat().st_size:
+            with data.open("rb") as file:
+                file.seek(entry.offset)
+                raw = file.read(entry.size)
         if len(raw) != entry.size:
             msg = f"{data} ends inside {name}: it is truncated; copy the checkpoint again"
             raise BundleError(msg)
@@ -99,13 +108,14 @@ class TensorBundle:
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     """Return a base-128 number and the place behind it."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
+    value = 0
+    for i in range(MAX_VARINT_BYTES):
+        byte = data[at + i]
+        value |= (byte & 0x7F) << 7 * i
         if byte < 0x80:
-            return value, at
+            return value, at + i + 1
+    msg = "a number of more than 64 bits"
+    raise ValueError(msg)
 
 
 def _table_rows(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -118,9 +128,15 @@ def _table_rows(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     _, at = _varint(footer, at)
     offset, at = _varint(footer, at)
     size, at = _varint(footer, at)
+    end = 0
     for _, handle in _block_rows(data, offset, size):
         start, at = _varint(handle, 0)
-        yield from _block_rows(data, start, _varint(handle, at)[0])
+        size, _ = _varint(handle, at)
+        if start < end:
+            msg = "table blocks that overlap"
+            raise ValueError(msg)
+        end = start + size
+        yield from _block_rows(data, start, size)
 
 
 def _block_rows(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
@@ -139,6 +155,9 @@ def _block_rows(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
         fresh, at = _varint(block, at)
         length, at = _varint(block, at)
         key = key[:shared] + block[at : at + fresh]
+        if len(key) > MAX_NAME_BYTES:
+            msg = f"a name of more than {MAX_NAME_BYTES} bytes"
+            raise ValueError(msg)
         at += fresh
         yield key, block[at : at + length]
         at += length

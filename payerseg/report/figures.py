@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from payerseg.domain.colors import LABELS_HEAD_TO_FOOT, RIM_COLOR, RIMMED_LABELS, color_of
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.volume import Volume
-from payerseg.report.canvas import GLYPH_HEIGHT, Canvas, beside
+from payerseg.imaging.pictures import beside, write_name
 from payerseg.report.spine_curve import SpineCurve, spine_curve
 
 PIXEL_MM = 0.8
@@ -96,20 +97,22 @@ def thumbnail(views: tuple[CurvedView, ...]) -> np.ndarray:
         scale = min(1.0, THUMBNAIL_ROWS / rows)
         take = np.ix_(*(_picked(n, max(1, round(scale * n))) for n in view.grey.shape))
         smooth = ndimage.gaussian_filter(view.grey.astype(np.float32), 0.35 / scale)[take]
-        canvas = Canvas(smooth // THUMBNAIL_STEP * THUMBNAIL_STEP)
+        picture = np.repeat(smooth[..., None] // THUMBNAIL_STEP * THUMBNAIL_STEP, 3, axis=2)
         lines = view.overlay * (view.overlay[..., 3:] == LINE_ALPHA)
         reach = int(np.ceil(OVERLAY_FACTOR / scale))
         rims = ndimage.maximum_filter(view.overlay[..., 3] == RIM_ALPHA, 3 * reach)
         rims &= np.isin(view.overlay[..., 3], (0, RIM_ALPHA))  # outside of the masks
-        canvas.tint(rims[::OVERLAY_FACTOR, ::OVERLAY_FACTOR][take], RIM_COLOR, RIM_STRENGTH)
+        rims = rims[::OVERLAY_FACTOR, ::OVERLAY_FACTOR][take]
+        picture[rims] += (np.asarray(RIM_COLOR) - picture[rims]) * RIM_STRENGTH
         lines = ndimage.maximum_filter(lines, (reach, reach, 1))
         lines = lines[::OVERLAY_FACTOR, ::OVERLAY_FACTOR][take]
         drawn = lines[..., 3] > 0
-        canvas.pixels[drawn] = lines[..., :3][drawn]
+        picture[drawn] = lines[..., :3][drawn]
+        image = Image.fromarray(picture.astype(np.uint8))
         for name, (row, column) in view.marks.items() if view.name == "sagittal" else ():
-            at = (row * scale - GLYPH_HEIGHT / 2, column * scale - 34)
-            canvas.text(*at, name, (255, 255, 255))
-        pictures.append(canvas.pixels)
+            at = (column * scale - 34, row * scale)
+            write_name(ImageDraw.Draw(image), at, name, (255, 255, 255))
+        pictures.append(np.asarray(image))
     return beside(pictures)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from payerseg.imaging.png import encode_png
+from payerseg.imaging.pictures import encode_png
 
 NO_VALUE = "–"
 NO_NETWORK = (

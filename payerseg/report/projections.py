@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from payerseg.domain.colors import COLORS, Rgb
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.volume import Volume
+from payerseg.imaging.pictures import beside, write_name
 from payerseg.imaging.resample import sample_smoothly
-from payerseg.report.canvas import GLYPH_HEIGHT, Canvas, beside
 
 PROJECTION_SPACING_MM = 1.5
 BONE_LOW_HU, BONE_HIGH_HU = -50.0, 700.0
@@ -36,27 +37,30 @@ def spine_projection(ct: Volume, box: SpineBox, landmarks: Landmarks | None = No
     hu = sample_smoothly(ct, frame, outside=OUTSIDE_HU).array
     views = []
     for axis, columns in ((1, 0), (2, 1)):
-        canvas = Canvas(_bone_picture(hu.max(axis=axis), hu.mean(axis=axis)))
+        image = Image.fromarray(_bone_picture(hu.max(axis=axis), hu.mean(axis=axis))).convert("RGB")
+        drawing = ImageDraw.Draw(image)
         place = _Place(frame, columns)
-        canvas.rectangle(place.pixel(box.low_mm), place.pixel(box.high_mm), BOX_COLOR)
+        (left, bottom), (right, top) = place.pixel(box.low_mm), place.pixel(box.high_mm)
+        drawing.rectangle((left, top, right, bottom), outline=BOX_COLOR)
         for vertebra, mark in (landmarks or {}).items():
-            row, column = place.pixel(mark.position_mm)
+            column, row = place.pixel(mark.position_mm)
             color = COLORS[vertebra.verse_label]
-            canvas.disc(row, column, 3, color)
-            canvas.text(row - GLYPH_HEIGHT // 2, column + 7, vertebra.name, color)
-        views.append(canvas.pixels)
+            drawing.circle((column, row), 4, (0, 0, 0))  # a dark rim shows on bone and on air
+            drawing.circle((column, row), 3, color)
+            write_name(drawing, (column + 7, row), vertebra.name, color)
+        views.append(np.asarray(image))
     return beside(views)
 
 
 class _Place:
-    """From LPS mm to pixels of a view whose columns run along world axis `column_axis`."""
+    """From LPS mm to (column, row) of a view whose columns run along world axis `column_axis`."""
 
     def __init__(self, frame: Grid, column_axis: int) -> None:
         self._frame, self._axis = frame, column_axis
 
     def pixel(self, xyz_mm: tuple[float, float, float]) -> tuple[float, float]:
         z, y, x = self._frame.map_world_to_indices(np.array([xyz_mm]))[0]
-        return self._frame.shape[0] - 1 - z, (x, y)[self._axis]
+        return float((x, y)[self._axis]), float(self._frame.shape[0] - 1 - z)
 
 
 def _frame(scan: Grid, box: SpineBox) -> Grid:
@@ -69,8 +73,8 @@ def _frame(scan: Grid, box: SpineBox) -> Grid:
 
 
 def _bone_picture(brightest: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Mix maximum and mean projection to 0..255, head on top."""
+    """Mix maximum and mean projection, (row, column) uint8, head on top."""
     window = BONE_HIGH_HU - BONE_LOW_HU
     bone = np.clip((brightest - BONE_LOW_HU) / window, 0, 1)
     depth = np.clip((mean + 300) / 600, 0, 1)
-    return (255 * (0.65 * bone + 0.35 * depth))[::-1]
+    return (255 * (0.65 * bone + 0.35 * depth))[::-1].astype(np.uint8)

@@ -35,7 +35,7 @@ from payerseg.errors import ArtifactError, InputError
 from payerseg.imaging.files import place_labels, read_volume, write_labels
 from payerseg.imaging.nifti import read_channels, write_nifti
 from payerseg.imaging.orient import to_canonical
-from payerseg.imaging.png import read_png, write_png
+from payerseg.imaging.pictures import encode_png, read_png
 from payerseg.imaging.scan_record import ScanRecord
 from payerseg.results.artifacts import SCAN, Artifact
 from payerseg.results.case_folder import CaseFolder
@@ -178,7 +178,7 @@ def _read_landmarks(path: Path) -> Landmarks:
 
 
 def _write_picture(picture: np.ndarray, path: Path, _: CaseFolder) -> None:
-    write_png(picture, path)
+    path.write_bytes(encode_png(picture))
 
 
 def _write_json(value: object, path: Path, _: CaseFolder) -> None:

@@ -78,6 +78,7 @@ CONFINED = {  # third party → where it may be imported
     "subprocess": ("payerseg/driver/supervisor.py", "payerseg/cli/pip_download.py"),
     "pydicom": ("payerseg/dicom/*", "payerseg/exports/dicom_seg.py"),
     "highdicom": ("payerseg/exports/dicom_seg.py",),
+    "PIL": ("payerseg/imaging/pictures.py", "payerseg/report/*"),
     "trimesh": ("payerseg/exports/*",),
     "skimage": ("payerseg/exports/*",),
     "numpy": ("payerseg/*", "payerseg/*/*"),
