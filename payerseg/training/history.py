@@ -5,18 +5,45 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from payerseg.training.event_file import EventFile
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
 
 HISTORY_FILE = "history.csv"
 BEST_FILE = "best.json"
 TENSORBOARD_FOLDER = "tensorboard"
 COLUMNS = ("step", "seconds", "learning_rate", "loss", "figures")
+
+
+class EventFile:
+    """A TensorBoard file that is whole after every record, so that a killed training loses none.
+
+    tensorboardX's own `SummaryWriter` writes from a thread that a kill does not wait for, and into
+    the file of a training that was started in the same second.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open a new file; a resumed training adds a second one, which TensorBoard joins."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+        self._file.flush()
+
+    def write(self, content: Summary, step: int) -> None:
+        """Write one number or picture."""
+        self._file.write_event(Event(wall_time=time.time(), step=step, summary=content))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 class History:
@@ -45,8 +72,8 @@ class History:
         """Write the mean loss since the last report."""
         self._append([step, round(seconds, 1), f"{rate:.6g}", f"{loss:.6g}", ""])
         if self._events:
-            self._events.scalar("loss", loss, step)
-            self._events.scalar("learning_rate", rate, step)
+            self._events.write(summary.scalar("loss", loss), step)
+            self._events.write(summary.scalar("learning_rate", rate), step)
 
     def validation(self, step: int, seconds: float, figures: Mapping[str, float]) -> None:
         """Write the figures of a validation."""
@@ -54,13 +81,13 @@ class History:
         self._append([step, round(seconds, 1), "", "", json.dumps(plain)])
         if self._events:
             for key, value in figures.items():
-                self._events.scalar(f"val/{key}", float(value), step)
+                self._events.write(summary.scalar(f"val/{key}", float(value)), step)
 
     def pictures(self, step: int, pictures: Sequence[tuple[str, np.ndarray]]) -> None:
         """Write named grey pictures for TensorBoard."""
         if self._events:
             for name, picture in pictures:
-                self._events.image(f"val/{name}", picture, step)
+                self._events.write(summary.image(f"val/{name}", picture, dataformats="HW"), step)
 
     def is_best(self, step: int, score: float, figures: Mapping[str, float]) -> bool:
         """Tell whether a score is the best so far, and remember it if so.

@@ -69,6 +69,7 @@ CONFINED = {  # third party → where it may be imported
     "isal": ("payerseg/imaging/*",),
     "keras": ("payerseg/networks/*", "payerseg/inference/*", "payerseg/training/*"),
     "tensorflow": ("payerseg/inference/device.py",),
+    "tensorboardX": ("payerseg/training/history.py",),
     "torch": ("payerseg/inference/device.py",),
     "jax": ("payerseg/inference/device.py",),
     "h5py": ("payerseg/networks/*",),

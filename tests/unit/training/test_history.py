@@ -1,14 +1,12 @@
 """What a training said, after kills and for every backend."""
 
 import json
-import struct
-import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from payerseg.training.event_file import EventFile, crc32c, grey_png
 from payerseg.training.history import History, read_best
 
 
@@ -44,54 +42,34 @@ def test_best_is_remembered_but_not_from_the_future(tmp_path: Path) -> None:
     assert read_best(tmp_path / "nowhere") is None
 
 
-def test_checksum_is_castagnolis() -> None:
-    assert crc32c(b"123456789") == 0xE3069283
-
-
-def records(path: Path) -> list[bytes]:
-    data, out = path.read_bytes(), []
-    while data:
-        (length,) = struct.unpack("<Q", data[:8])
-        out.append(data[12 : 12 + length])
-        stored = struct.unpack("<I", data[12 + length : 16 + length])[0]
-        crc = crc32c(out[-1])
-        masked = (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-        assert stored == masked
-        data = data[16 + length :]
-    return out
-
-
-def test_event_file_is_whole_after_every_record(tmp_path: Path) -> None:
-    events = EventFile(tmp_path)
-    events.scalar("loss", 0.25, 300)
-    path = next(tmp_path.glob("events*"))
-    assert len(records(path)) == 2
-    events.image("val/a", np.arange(12, dtype=np.uint8).reshape(3, 4), 301)
-    assert b"val/a" in records(path)[2]
-    assert struct.pack("<f", 0.25) in records(path)[1]
-    events.close()
-
-
-def test_tensorflow_reads_the_events(tmp_path: Path) -> None:
+def events_of(folder: Path) -> list[Any]:
     tf = pytest.importorskip("tensorflow")
-    events = EventFile(tmp_path)
-    events.scalar("loss", 0.25, 300)
+    files = sorted((folder / "tensorboard").glob("events.out.tfevents.*"))
+    return [event for file in files for event in tf.compat.v1.train.summary_iterator(str(file))]
+
+
+def test_tensorflow_reads_the_events_of_a_training_that_was_killed(tmp_path: Path) -> None:
+    tf = pytest.importorskip("tensorflow")
+    history = History(tmp_path, first_step=0, tensorboard=True)
+    history.report(300, 1.0, loss=0.25, rate=1e-3)
     picture = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    events.image("val/a", picture, 70_000)
-    events.close()
-    path = str(next(tmp_path.glob("events*")))
-    read = list(tf.compat.v1.train.summary_iterator(path))
-    assert read[0].file_version == "brain.Event:2"
-    assert (read[1].step, read[1].summary.value[0].tag) == (300, "loss")
-    assert read[1].summary.value[0].simple_value == 0.25
-    image = read[2].summary.value[0].image
-    assert (read[2].step, image.height, image.width) == (70_000, 3, 4)
+    history.pictures(70_000, [("a", picture)])
+    history.validation(70_001, 2.0, {"dice": 0.5})
+    first, loss, rate, drawn, dice = events_of(tmp_path)  # not closed: a kill asks nobody
+    assert first.file_version == "brain.Event:2"
+    assert [(e.step, e.summary.value[0].tag) for e in (loss, rate, drawn, dice)] == [
+        (300, "loss"), (300, "learning_rate"), (70_000, "val/a"), (70_001, "val/dice"),
+    ]  # fmt: skip
+    assert (loss.summary.value[0].simple_value, dice.summary.value[0].simple_value) == (0.25, 0.5)
+    image = drawn.summary.value[0].image
+    assert (image.height, image.width) == (3, 4)
     decoded = tf.io.decode_png(image.encoded_image_string).numpy()
     np.testing.assert_array_equal(decoded[..., 0], picture)
+    history.close()
 
 
-def test_png_is_plain() -> None:
-    data = grey_png(np.full((2, 3), 7, np.uint8))
-    assert data.startswith(b"\x89PNG")
-    start = data.index(b"IDAT") + 4
-    assert zlib.decompress(data[start:]).count(7) == 6
+def test_no_events_unless_asked_for(tmp_path: Path) -> None:
+    history = History(tmp_path, first_step=0, tensorboard=False)
+    history.report(1, 1.0, 0.5, 1e-3)
+    history.close()
+    assert not (tmp_path / "tensorboard").exists()
