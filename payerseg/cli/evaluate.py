@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from payerseg.errors import ArtifactError, DatasetError, UsageError
+from payerseg.errors import PayersegError, UsageError
+from payerseg.stagekit.protocol import ExitCode
 
 if TYPE_CHECKING:
     from payerseg.evaluation.case_scores import CaseScores, ScoringRules
     from payerseg.evaluation.evaluation_report import Evaluation
+    from payerseg.evaluation.predictions import Prediction, PredictionFiles
     from payerseg.evaluation.truth import TruthRules
 
 SCHEMES = (
@@ -92,22 +94,26 @@ class _Task:
 @click.option("--draws", default=2000, show_default=True, type=click.IntRange(1),
               help="Bootstrap samples of the confidence intervals.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
-def evaluate(results: Path, output: Path | None, compare: Path | None, **options: Any) -> None:
+def evaluate(results: Path, output: Path | None, compare: Path | None, **options: Any) -> int:
     """Score RESULTS against ground truth and print the figures.
 
     RESULTS is an output folder of `payerseg run`, a folder of flat exports, or a folder of label
     maps of any method; where there are only label maps, vertebra centres are derived from them.
+
+    A case whose result cannot be used counts as missed; one whose truth cannot be used is not scored.
+    Both are named, the other cases are scored, and the exit code is 3.
     """
     from payerseg.evaluation.comparison import compare as compare_scores
     from payerseg.evaluation.evaluation_report import summarize, write_evaluation
 
     task = _task(options)
     draws, seed = options["draws"], options["seed"]
-    cases, left_out = _score(results, task)
+    cases, left_out, whole = _score(results, task)
     found = summarize(results.name, cases, left_out, draws, seed)
     if compare is not None:
         scheme = options["compare_scheme"] or task.scheme
-        second, _ = _score(compare, replace(task, scheme=scheme))
+        second, _, second_whole = _score(compare, replace(task, scheme=scheme))
+        whole = whole and second_whole
         same = results.name == compare.name
         names = (str(results), str(compare)) if same else (results.name, compare.name)
         both = (names[0], cases), (names[1], second)
@@ -116,6 +122,7 @@ def evaluate(results: Path, output: Path | None, compare: Path | None, **options
     if output is not None:
         page = write_evaluation(found, output)[-1]
         click.echo(f"\nwritten to {output}; open {page}")
+    return ExitCode.OK if whole else ExitCode.SOME_FAILED
 
 
 def _task(options: dict[str, Any]) -> _Task:
@@ -139,41 +146,59 @@ def _task(options: dict[str, Any]) -> _Task:
     )
 
 
-def _score(results: Path, task: _Task) -> tuple[list[CaseScores], dict[str, str]]:
-    """Score every case that both sides hold; say why a case was left out."""
-    from payerseg.datasets.label_schemes import scheme_named
+def _score(results: Path, task: _Task) -> tuple[list[CaseScores], dict[str, str], bool]:
+    """Score every case that both sides hold.
+
+    Returns:
+        The scores; case → why it was not scored; whether nothing was in the way of any case.
+    """
     from payerseg.evaluation.case_scores import score_absent, score_case
-    from payerseg.evaluation.predictions import find_predictions, read_prediction
+    from payerseg.evaluation.predictions import find_predictions
     from payerseg.evaluation.truth import find_truth, read_truth
 
     known = find_truth(task.truth, task.truth_rules)
     predictions = find_predictions(results)
     wanted = [key for key in known if not task.only_cases or known[key].case_id in task.only_cases]
-    with_labels = task.rules.masks
-    scores, left_out = [], {}
+    scores: list[CaseScores] = []
+    absent, faults = dict[str, str](), dict[str, str]()
     for key in wanted:
         case_id, group = known[key].case_id, task.groups.get(key, "")
         if key not in predictions and not task.all_truth:
-            left_out[case_id] = "not in the results"
+            absent[case_id] = "not in the results"
             continue
         click.echo(f"scoring {case_id}", err=True)
-        truth = read_truth(known[key], task.truth_rules, with_labels=with_labels)
-        if key not in predictions:
-            scores.append(score_absent(truth, task.rules, group))
-            continue
         try:
-            prediction = read_prediction(
-                predictions[key], scheme_named(task.scheme), with_labels=with_labels
-            )
-        except (ArtifactError, DatasetError) as error:
-            msg = f"{case_id}: {error}"
-            raise UsageError(msg) from error
-        scores.append(score_case(prediction, truth, task.rules, group))
-    left_out |= {p.case_id: "not in the truth" for k, p in predictions.items() if k not in known}
+            truth = read_truth(known[key], task.truth_rules, with_labels=task.rules.masks)
+            if key in predictions:
+                prediction = _read_prediction(predictions[key], task)
+                scores.append(score_case(prediction, truth, task.rules, group))
+            else:
+                scores.append(score_absent(truth, task.rules, group))
+        except PayersegError as error:
+            faults[case_id] = str(error)
+            click.echo(f"not scored: {case_id}: {error}", err=True)
+    absent |= {p.case_id: "not in the truth" for k, p in predictions.items() if k not in known}
     if not scores:
-        msg = f"no case of {results} is in the truth {task.truth}; are the names the same?"
+        reasons = "; ".join(faults.values()) or "are the names the same?"
+        msg = f"no case of {results} can be scored with the truth {task.truth}: {reasons}"
         raise UsageError(msg)
-    return scores, left_out
+    for case in scores:
+        for text in [f"counted as missed: {case.refused}"] * bool(case.refused) + [*case.notes]:
+            click.echo(f"{case.case_id}: {text}", err=True)
+    broken = [case for case in scores if case.refused and not case.status.startswith("failed")]
+    return scores, {**faults, **absent}, not faults and not broken
+
+
+def _read_prediction(where: PredictionFiles, task: _Task) -> Prediction:
+    """Read a result; of one that cannot be read every vertebra is missed."""
+    from payerseg.datasets.label_schemes import scheme_named
+    from payerseg.domain.landmarks import Landmarks
+    from payerseg.evaluation.predictions import Prediction, read_prediction
+
+    try:
+        return read_prediction(where, scheme_named(task.scheme), with_labels=task.rules.masks)
+    except PayersegError as error:
+        return Prediction(where.case_id, Landmarks(), status="unreadable", refused=str(error))
 
 
 def _print(found: Evaluation) -> None:

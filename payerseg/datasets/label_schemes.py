@@ -36,25 +36,17 @@ class LabelScheme:
     note: str = ""
 
     def convert(self, labels: np.ndarray) -> np.ndarray:
-        """Return (z, y, x) uint8 VerSe labels; numbers outside the scheme become 0.
-
-        Raises:
-            UsageError: the map holds values that are not whole numbers.
-        """
-        whole = np.rint(labels) if labels.dtype.kind == "f" else labels
-        if whole is not labels and not np.array_equal(whole, labels):
-            msg = "the label map holds fractions; expected whole label numbers, not probabilities"
-            raise UsageError(msg)
+        """Return (z, y, x) uint8 VerSe labels of whole numbers; those outside the scheme become 0."""
         out = np.zeros(labels.shape, np.uint8)
-        for theirs in np.unique(whole):
+        for theirs in np.unique(labels):
             verse = self.to_verse.get(int(theirs))
             if verse is not None:
-                out[whole == theirs] = verse
+                out[labels == theirs] = verse
         return out
 
     def unknown(self, labels: np.ndarray) -> tuple[int, ...]:
         """Return the non-zero numbers of a map that the scheme does not list, ascending."""
-        found = {int(value) for value in np.unique(np.rint(labels))} - {0}
+        found = {int(value) for value in np.unique(labels)} - {0}
         return tuple(sorted(found - set(self.to_verse)))
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,21 @@ _ISO_DIRECTIONS = {"iso_pir": "PIR", "iso_asl": "ASL"}
 _SURE, _UNSURE = 0.8, 0.5
 """A frame is believed when this share of points lies in its mask and no other reaches 0.5."""
 _NO_VERTEBRA = {SACRUM_LABEL, COCCYX_LABEL}
+
+
+@contextmanager
+def reading_points(path: Path) -> Iterator[None]:
+    """Turn whatever a file that is something else than expected leads to into one error.
+
+    Raises:
+        DatasetError: names the file and what is wrong with it.
+    """
+    try:
+        yield
+    except (OSError, ValueError, TypeError, LookupError, RecursionError, csv.Error) as error:
+        said = "nested too deep" if isinstance(error, RecursionError) else repr(error)
+        msg = f"{path} cannot be read as vertebra positions ({said})"
+        raise DatasetError(msg) from error
 
 
 def vertebra_named(text: str | int, where: str) -> Vertebra | None:
@@ -64,18 +80,19 @@ def read_lps_json(path: Path) -> tuple[Landmarks, frozenset[Vertebra]]:
     Raises:
         DatasetError: not such a file, or another space.
     """
-    data = _json(path)
-    if not isinstance(data, dict) or not isinstance(data.get("landmarks"), dict):
-        msg = f"{path} holds no object of landmarks; expected {{'landmarks': {{'T1': [x, y, z]}}}}"
-        raise DatasetError(msg)
-    space = str(data.get("space", "LPS"))
-    if not space.upper().startswith("LPS"):
-        msg = f"{path} gives positions in {space!r}; expected LPS mm"
-        raise DatasetError(msg)
-    rows = [(name, point) for name, point in data["landmarks"].items()]
-    named = (vertebra_named(name, str(path)) for name in data.get("partial", []))
-    partial = frozenset(vertebra for vertebra in named if vertebra is not None)
-    return _landmarks(rows, lambda points: points, str(path)), partial
+    with reading_points(path):
+        data = _json(path)
+        if not isinstance(data, dict) or not isinstance(data.get("landmarks"), dict):
+            msg = f"{path} holds no object of landmarks; expected {{'landmarks': {{'T1': [x, y, z]}}}}"
+            raise DatasetError(msg)
+        space = str(data.get("space", "LPS"))
+        if not space.upper().startswith("LPS"):
+            msg = f"{path} gives positions in {space!r}; expected LPS mm"
+            raise DatasetError(msg)
+        rows = [(name, point) for name, point in data["landmarks"].items()]
+        named = (vertebra_named(name, str(path)) for name in data.get("partial", []))
+        partial = frozenset(vertebra for vertebra in named if vertebra is not None)
+        return _landmarks(rows, lambda points: points, str(path)), partial
 
 
 def read_csv_points(path: Path, grid: Grid | None = None, space: CsvSpace = "lps_mm") -> Landmarks:
@@ -90,7 +107,7 @@ def read_csv_points(path: Path, grid: Grid | None = None, space: CsvSpace = "lps
         DatasetError: a row that is not a label and three numbers; a vertebra given twice.
     """
     rows = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with reading_points(path), path.open(newline="", encoding="utf-8-sig") as file:
         for number, row in enumerate(csv.reader(file), start=1):
             cells = [cell.strip() for cell in row if cell.strip()]
             if not cells or cells[0].startswith("#") or (number == 1 and not _numeric(cells[1:])):
@@ -124,22 +141,24 @@ def read_verse_points(
     Raises:
         DatasetError: not such a list; an old list whose frame is not known for sure.
     """
-    data = _json(path)
-    entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
-    points = [
-        (entry["label"], [entry["X"], entry["Y"], entry["Z"]])
-        for entry in entries
-        if {"label", "X", "Y", "Z"} <= set(entry)
-    ]
-    if not points:
-        msg = f"{path} holds no vertebra; expected a VerSe list of {{label, X, Y, Z}}"
-        raise DatasetError(msg)
-    direction = next((entry["direction"] for entry in entries if "direction" in entry), None)
-    if convention == "subject" or (convention == "auto" and direction is not None):
-        return _landmarks(points, _subject_to_lps(direction, grid, path), str(path))
-    if convention != "auto":
-        return _landmarks(points, _iso_to_lps(_ISO_DIRECTIONS[convention], grid), str(path))
-    return _iso_by_mask(points, grid, labels, path)
+    with reading_points(path):
+        data = _json(path)
+        rows = data if isinstance(data, list) else []
+        entries = [entry for entry in rows if isinstance(entry, dict)]
+        points = [
+            (entry["label"], [entry["X"], entry["Y"], entry["Z"]])
+            for entry in entries
+            if {"label", "X", "Y", "Z"} <= set(entry)
+        ]
+        if not points:
+            msg = f"{path} holds no vertebra; expected a VerSe list of {{label, X, Y, Z}}"
+            raise DatasetError(msg)
+        direction = next((entry["direction"] for entry in entries if "direction" in entry), None)
+        if convention == "subject" or (convention == "auto" and direction is not None):
+            return _landmarks(points, _subject_to_lps(direction, grid, path), str(path))
+        if convention != "auto":
+            return _landmarks(points, _iso_to_lps(_ISO_DIRECTIONS[convention], grid), str(path))
+        return _iso_by_mask(points, grid, labels, path)
 
 
 def _iso_by_mask(points: list, grid: Grid, labels: Volume | None, path: Path) -> Landmarks:
@@ -250,8 +269,4 @@ def _numeric(cells: list[str]) -> bool:
 
 
 def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path} is not readable JSON ({error}); expected vertebra positions"
-        raise DatasetError(msg) from error
+    return json.loads(path.read_text(encoding="utf-8"))

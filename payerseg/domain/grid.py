@@ -15,8 +15,12 @@ from payerseg.errors import BadGeometry
 Array = np.ndarray
 Triple = tuple[float, float, float]
 
-SAME_SPACE_MM = 1e-2
-"""Two grids are the same space when no voxel of one lies further than this from its twin."""
+SAME_SPACE_VOXELS = 0.02
+"""Two grids are one when no voxel lies further than this part of a voxel from its twin: what is stored as
+float32 is off by a thousandth of a voxel at most."""
+ROUNDED_VOXELS = 0.25
+"""As far apart two grids may lie of which one was rounded: a spacing of three digits moves the last of 512
+voxels by a quarter. Whoever takes them as one says so."""
 IDENTITY_DIRECTION = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 ORTHONORMAL_TOLERANCE = 1e-4
 
@@ -119,12 +123,20 @@ class Grid:
             np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1).T
         )
 
-    def same_space_as(self, other: Grid, tolerance_mm: float = SAME_SPACE_MM) -> bool:
-        """Tell whether both grids have one shape and their voxels lie at the same places."""
+    def voxels_apart(self, other: Grid) -> float:
+        """Return how far the voxels of two grids lie apart along an axis, in voxels of this one.
+
+        The largest distance of all; infinite where the shapes differ.
+        """
         if self.shape != other.shape:
-            return False
-        gap = self.corners_mm(edges=False) - other.corners_mm(edges=False)
-        return bool(np.max(np.abs(gap)) <= tolerance_mm)
+            return float("inf")
+        here, there = self.corners_mm(edges=False), other.corners_mm(edges=False)
+        gap = self.map_world_to_indices(here) - self.map_world_to_indices(there)
+        return float(np.abs(gap).max())
+
+    def same_space_as(self, other: Grid, tolerance_voxels: float = SAME_SPACE_VOXELS) -> bool:
+        """Tell whether both grids have one shape and their voxels lie at the same places."""
+        return self.voxels_apart(other) <= tolerance_voxels
 
     def window(self, start_zyx: tuple[int, int, int], shape: tuple[int, int, int]) -> Grid:
         """Return the grid of the block that starts at index `start_zyx` (may lie outside)."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from payerseg.domain.grid import Grid
+from payerseg.domain.grid import ROUNDED_VOXELS, Grid
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.volume import Volume
 from payerseg.errors import GridMismatch
@@ -41,12 +41,15 @@ class CaseScores:
     Attributes:
         case_id: as the truth names it.
         group: for tables that sum up by group; "" without groups.
-        status: of the results; "no_result" where they do not hold the case.
-        needs_review: whether the method doubts itself; None where it never says.
+        status: of the results; "no_result" where they do not hold the case, "unreadable" where what
+            they hold cannot be used.
+        needs_review: whether the method doubts itself, or failed aloud; None where it never says.
         landmarks: outcomes of its vertebrae.
         masks: one per true vertebra with a mask; empty without masks.
         n_in_box: true centres inside stage 1's box; None without one.
         slice_mm: largest spacing of the scan; None where it is not known.
+        refused: why its result was refused, so that every vertebra is missed; "" where it was not.
+        notes: what was tolerated, one sentence each.
     """
 
     case_id: str
@@ -57,6 +60,8 @@ class CaseScores:
     masks: tuple[MaskScores, ...] = ()
     n_in_box: int | None = None
     slice_mm: float | None = None
+    refused: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def silently_wrong(self) -> bool:
@@ -77,10 +82,11 @@ def score_case(
         prediction.landmarks, truth.landmarks, unmarked=truth.unmarked, scan_grid=grid
     )
     masks: list[MaskScores] = []
+    notes: tuple[str, ...] = ()
     # Landmarks without a label map: stage 3 was not asked for. Neither: the case failed.
     segmented = prediction.labels is not None or not prediction.landmarks
     if rules.masks and truth.labels is not None and segmented:
-        predicted = _on_truth_grid(prediction, truth.labels, resampled=rules.resample)
+        predicted, notes = _on_truth_grid(prediction, truth.labels, resampled=rules.resample)
         labels = _scored_labels(truth)
         masks = score_masks(predicted, truth.labels, labels, surfaces=rules.surfaces)
     in_box = None
@@ -90,11 +96,13 @@ def score_case(
         case_id=truth.case_id,
         group=group,
         status=prediction.status or "ok",
-        needs_review=prediction.needs_review,
+        needs_review=prediction.needs_review or bool(prediction.refused),
         landmarks=landmarks,
         masks=tuple(masks),
         n_in_box=in_box,
         slice_mm=max(grid.spacing_mm) if grid else None,
+        refused=prediction.refused,
+        notes=notes,
     )
 
 
@@ -116,17 +124,23 @@ def _scored_labels(truth: Truth) -> tuple[int, ...]:
     return tuple(v.verse_label for v in truth.landmarks if v.verse_label in present)
 
 
-def _on_truth_grid(prediction: Prediction, truth: Volume, *, resampled: bool) -> Volume:
-    """Return the predicted labels on the truth's grid; empty where there are none."""
+def _on_truth_grid(
+    prediction: Prediction, truth: Volume, *, resampled: bool
+) -> tuple[Volume, tuple[str, ...]]:
+    """Return the predicted labels on the truth's grid, empty where there are none, and remarks."""
     labels = prediction.labels
     if labels is None:
-        return truth.with_array(np.zeros(truth.array.shape, np.uint8))
+        return truth.with_array(np.zeros(truth.array.shape, np.uint8)), ()
     if labels.grid.same_space_as(truth.grid):
-        return labels
+        return labels, ()
+    apart = truth.grid.voxels_apart(labels.grid)
+    if apart <= ROUNDED_VOXELS:
+        note = f"its grid lies up to {apart:.2g} voxels off the truth's, taken as rounded"
+        return truth.with_array(labels.array), (note,)
     if not resampled:
         msg = (
             f"{prediction.case_id}: the label map's grid {labels.grid} is not the truth's "
             f"{truth.grid}; --resample brings it there by nearest neighbour"
         )
         raise GridMismatch(msg)
-    return resample(labels, onto=truth.grid, interpolation="nearest", outside=0)
+    return resample(labels, onto=truth.grid, interpolation="nearest", outside=0), ()

@@ -96,6 +96,8 @@ def as_json(evaluation: Evaluation) -> str:
         "results": evaluation.name,
         "figures": [asdict(one) for one in evaluation.figures],
         "left_out": evaluation.left_out,
+        "refused": {case.case_id: case.refused for case in evaluation.cases if case.refused},
+        "notes": {case.case_id: case.notes for case in evaluation.cases if case.notes},
     }
     if evaluation.comparison is not None:
         data["comparison"] = {

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from payerseg.datasets.label_schemes import SCHEMES, LabelScheme
 from payerseg.datasets.point_files import (
     read_csv_points,
     read_lps_json,
     read_verse_points,
+    reading_points,
     vertebra_named,
 )
-from payerseg.domain.grid import Grid
+from payerseg.domain.grid import ROUNDED_VOXELS, Grid
 from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.volume import Volume
 from payerseg.errors import ArtifactError, DatasetError
 from payerseg.evaluation.result_files import CaseFilesFound, case_key, find_case_files
 from payerseg.imaging.body_centers import landmarks_from_labels
-from payerseg.imaging.files import read_volume
+from payerseg.imaging.files import read_label_map
 from payerseg.imaging.orient import to_canonical
 from payerseg.results.artifacts import LANDMARKS_CSV, LANDMARKS_JSON, SCAN, SEGMENTATION, SPINE_BOX
 from payerseg.results.case_folder import CaseFolder
@@ -42,6 +46,8 @@ class Prediction:
         box: stage 1's box, ours only.
         scan_grid: voxels of the scan, where the results tell.
         from_labels: the landmarks were derived from the label map.
+        refused: why there is nothing to score although the results hold the case: it failed, is stale,
+            or cannot be read; "" otherwise. All its vertebrae count as missed.
     """
 
     case_id: str
@@ -52,6 +58,7 @@ class Prediction:
     box: SpineBox | None = None
     scan_grid: Grid | None = None
     from_labels: bool = False
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +148,7 @@ def _of_loose_files(
 ) -> Prediction:
     files = where.files or CaseFilesFound()
     points = choose_points(files.points)
-    labels = None
-    if files.labels is not None and (with_labels or needs_grid(points)):
-        labels = read_labels(files.labels, scheme)
+    labels = read_loose_labels(files, scheme) if with_labels or needs_grid(points) else None
     if points is not None:
         landmarks = read_points(points, labels)
         return Prediction(where.case_id, landmarks, labels if with_labels else None)
@@ -154,13 +159,49 @@ def _of_loose_files(
     return Prediction(where.case_id, landmarks, labels, from_labels=True)
 
 
+def read_loose_labels(files: CaseFilesFound, scheme: LabelScheme) -> Volume | None:
+    """Read the label map, or the masks, of one case; None where it has none.
+
+    Raises:
+        ArtifactError, InputError: they cannot be used.
+    """
+    if files.trouble:
+        raise ArtifactError(files.trouble)
+    if files.labels is not None:
+        return read_labels(files.labels, scheme)
+    return _joined_masks(files.masks) if files.masks else None
+
+
+def _joined_masks(masks: Mapping[Path, int]) -> Volume:
+    """Read a mask per vertebra as one map of VerSe numbers in canonical order.
+
+    Raises:
+        ArtifactError: they lie on different grids.
+        InputError: one cannot be read, or is no mask.
+    """
+    whole: Volume | None = None
+    for path, label in masks.items():
+        mask, _ = to_canonical(read_label_map(path))
+        if whole is None:
+            whole = mask.with_array(np.zeros(mask.array.shape, np.uint8))
+        if whole.grid.voxels_apart(mask.grid) > ROUNDED_VOXELS:
+            msg = f"{path} lies on another grid than the masks beside it"
+            raise ArtifactError(msg)
+        whole.array[(mask.array != 0) & (whole.array == 0)] = label
+    if whole is None:
+        msg = "no mask to join"
+        raise ArtifactError(msg)
+    return whole
+
+
 def read_labels(path: Path, scheme: LabelScheme) -> Volume:
     """Read a label map of any tool as VerSe numbers in canonical order.
 
     Raises:
         ArtifactError: there are labels, but none that the scheme knows.
+        InputError: it cannot be read, or holds fractions.
     """
-    stored = read_volume(path)
+    stored = read_label_map(path)
     converted = scheme.convert(stored.array)
     if stored.array.any() and not converted.any():
         found = ", ".join(str(n) for n in scheme.unknown(stored.array)[:8])
@@ -199,7 +240,8 @@ def read_points(path: Path, labels: Volume | None) -> Landmarks:
 
 def is_list(path: Path) -> bool:
     """Tell whether a JSON file holds a list, as flat exports do."""
-    return path.read_text(encoding="utf-8-sig").lstrip().startswith("[")
+    with reading_points(path):
+        return path.read_text(encoding="utf-8-sig").lstrip().startswith("[")
 
 
 def read_flat_json(path: Path) -> Landmarks:
@@ -208,19 +250,20 @@ def read_flat_json(path: Path) -> Landmarks:
     Raises:
         DatasetError: something else is in it, or a VerSe list of voxel indices.
     """
-    try:
+    with reading_points(path):
         rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not all(isinstance(row, dict) and {"label", *"XYZ"} <= set(row) for row in rows):
+            msg = f"{path} is no list of label, X, Y, Z in mm; VerSe lists end in _ctd.json"
+            raise DatasetError(msg)
         points = [(row["label"], tuple(float(row[axis]) for axis in "XYZ")) for row in rows]
-    except (ValueError, KeyError, TypeError) as error:
-        msg = f"{path} is no list of label, X, Y, Z in mm ({error!r}); VerSe lists end in _ctd.json"
-        raise DatasetError(msg) from error
-    named = [(vertebra_named(label, str(path)), point) for label, point in points]
-    return Landmarks(Landmark(vertebra, point) for vertebra, point in named if vertebra)
+        named = [(vertebra_named(label, str(path)), point) for label, point in points]
+        return Landmarks(Landmark(vertebra, point) for vertebra, point in named if vertebra)
 
 
 def read_csv_table(path: Path) -> Landmarks:
     """Read `label,X,Y,Z` rows, with or without our score and flags columns, LPS mm."""
-    head = path.read_text(encoding="utf-8-sig").split("\n", 1)[0].lower()
+    with reading_points(path):
+        head = path.read_text(encoding="utf-8-sig").split("\n", 1)[0].lower()
     if "score" in head:
         return read_artifact(LANDMARKS_CSV, path)
     return read_csv_points(path)

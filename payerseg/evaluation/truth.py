@@ -21,6 +21,7 @@ from payerseg.evaluation.predictions import (
     is_list,
     needs_grid,
     read_labels,
+    read_loose_labels,
     read_points,
 )
 from payerseg.evaluation.result_files import CaseFilesFound, case_key, find_case_files
@@ -110,14 +111,24 @@ def read_groups(path: Path) -> dict[str, str]:
     """Read a table `case,group` (header line first) as case key → group.
 
     Raises:
-        UsageError: other columns.
+        UsageError: it cannot be read, has other columns, or a row that is too long or too short.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if not {"case", "group"} <= set(reader.fieldnames or ()):
-            msg = f"{path} has columns {reader.fieldnames}; expected case,group"
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
+    except (OSError, ValueError, csv.Error) as error:
+        msg = f"{path} cannot be read as a table ({error}); expected CSV with columns case,group"
+        raise UsageError(msg) from error
+    head = rows[0] if rows else []
+    if not {"case", "group"} <= set(head):
+        msg = f"{path} has columns {head}; expected case,group"
+        raise UsageError(msg)
+    for number, row in enumerate(rows, start=1):
+        if any(row) and len(row) != len(head):
+            msg = f"{path}, line {number}: {len(row)} cells under {len(head)} columns; is a comma lost?"
             raise UsageError(msg)
-        return {case_key(row["case"].strip()): row["group"].strip() for row in reader}
+    case, group = head.index("case"), head.index("group")
+    return {case_key(row[case]): row[group] for row in rows[1:] if any(row)}
 
 
 def _listed(root: Path, rules: TruthRules) -> dict[str, TruthFiles] | None:
@@ -152,9 +163,7 @@ def _of_data_set(files: CaseFiles, rules: TruthRules, *, with_labels: bool) -> T
 def _of_loose_files(where: TruthFiles, rules: TruthRules, *, with_labels: bool) -> Truth:
     files = where.loose or CaseFilesFound()
     points = choose_points(files.points)
-    labels = None
-    if files.labels is not None and (with_labels or needs_grid(points)):
-        labels = read_labels(files.labels, rules.scheme)
+    labels = read_loose_labels(files, rules.scheme) if with_labels or needs_grid(points) else None
     grid = labels.grid if labels is not None else None
     kept = labels if with_labels else None
     if points is not None:
@@ -162,8 +171,9 @@ def _of_loose_files(where: TruthFiles, rules: TruthRules, *, with_labels: bool) 
         if points.suffix == ".json" and not needs_grid(points) and not is_list(points):
             unmarked = read_lps_json(points)[1]
         return Truth(where.case_id, read_points(points, labels), kept, unmarked, grid)
-    if labels is None or files.labels is None:
+    if labels is None:
         msg = f"{where.case_id} has neither a label map nor positions"
         raise DatasetError(msg)
-    case = with_centers(TrainingCase(where.case_id, where.case_id, files.labels), labels)
+    place = files.labels or next(iter(files.masks))
+    case = with_centers(TrainingCase(where.case_id, where.case_id, place), labels)
     return Truth(where.case_id, case.landmarks or Landmarks(), kept, case.partial, grid)

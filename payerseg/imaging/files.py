@@ -16,6 +16,8 @@ from payerseg.imaging.scan_record import LabelMap, SourceHeader
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 SCAN_ENDINGS = (*NIFTI_ENDINGS, *READERS)
 _LARGEST_BYTE_LABEL = 255
+_WHOLE = 1e-3
+"""A slope in the header makes 20.0000009 of 20; probabilities are further from whole numbers."""
 
 
 def read_scan(path: Path) -> RawScan:
@@ -55,6 +57,35 @@ def read_volume(path: Path) -> Volume:
     raw = read_scan(path)
     values = raw.values()
     return Volume(values.astype(np.float32) if raw.is_rescaled else values, raw.grid)
+
+
+def read_label_map(path: Path) -> Volume:
+    """Read an image whose values are label numbers.
+
+    Returns:
+        Integers on the file's grid, in its stored order.
+
+    Raises:
+        UnreadableScan: it holds fractions or no numbers; or as `read_scan`.
+        NotAThreeDimensionalScan, BadGeometry: as `read_scan`.
+    """
+    volume = read_volume(path)
+    return volume.with_array(whole_numbers(volume.array, path.name))
+
+
+def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
+    """Return label numbers as integers; what a header's slope added to them is taken off.
+
+    Raises:
+        UnreadableScan: `name` holds fractions or no numbers.
+    """
+    if values.dtype.kind != "f":
+        return values
+    whole = np.rint(values)
+    if not np.all(np.abs(values - whole) <= _WHOLE):  # also False for NaN
+        msg = f"{name} holds fractions or no numbers; expected whole label numbers"
+        raise UnreadableScan(msg)
+    return whole.astype(np.int32)
 
 
 def write_volume(volume: Volume, path: Path) -> None:

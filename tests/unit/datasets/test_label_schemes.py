@@ -44,12 +44,6 @@ def test_convert_drops_what_is_no_spine():
     assert scheme.unknown(labels) == (13, 92)
 
 
-def test_convert_takes_whole_floats_and_refuses_fractions():
-    assert SCHEMES["verse"].convert(np.array([[[20.0]]])).tolist() == [[[20]]]
-    with pytest.raises(UsageError, match="fractions"):
-        SCHEMES["verse"].convert(np.array([[[0.5]]]))
-
-
 def test_moose_hips_are_not_a_sacrum():
     assert SCHEMES["moose"].convert(np.array([[[26, 27, 28]]])).tolist() == [[[0, 0, 26]]]
 

@@ -29,6 +29,7 @@ from payerseg.results.formats import write_artifact
         ("a.json", ("a", "points")),
         ("a_ct.nii.gz", ("a_ct", None)),
         ("a_0000.nii.gz", ("a_0000", None)),
+        ("ct.nii.gz", ("ct", None)),
         ("report.html", ("report.html", None)),
     ],
 )
@@ -136,8 +137,8 @@ def test_verse_list_needs_its_mask(tmp_path):
 def test_two_maps_of_one_case_are_refused(tmp_path, bodies):
     write_volume(bodies[0], tmp_path / "a_seg.nii.gz")
     write_volume(bodies[0], tmp_path / "a.nii.gz")
-    with pytest.raises(DatasetError, match="both label maps"):
-        find_predictions(tmp_path)
+    with pytest.raises(ArtifactError, match="both label maps"):
+        read_prediction(find_predictions(tmp_path)["a"])
 
 
 def test_nothing_to_score(tmp_path):

@@ -97,6 +97,23 @@ def test_groups(tmp_path):
     table = tmp_path / "groups.csv"
     table.write_text("case,group\na_ct,whole\nb,slab\n")
     assert read_groups(table) == {"a": "whole", "b": "slab"}
-    table.write_text("id,group\n")
-    with pytest.raises(UsageError, match="expected case,group"):
+    table.write_text("age,case,group\n\n7,a_ct,whole\n")
+    assert read_groups(table) == {"a": "whole"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"id,group\n", "expected case,group"),
+        (b"", "expected case,group"),
+        (b"case,group\na,whole\nb\n", "line 3: 1 cells under 2 columns"),
+        (b"case,group\na,whole,x\n", "line 2: 3 cells under 2 columns"),
+        (b"case,group\na," + b"f" * 131_073, "cannot be read as a table"),
+        (b"case,group\n\xff,x\n", "cannot be read as a table"),
+    ],
+)
+def test_what_is_no_table_of_groups(tmp_path, content, said):
+    table = tmp_path / "groups.csv"
+    table.write_bytes(content)
+    with pytest.raises(UsageError, match=said):
         read_groups(table)

@@ -8,6 +8,7 @@ from payerseg.domain.grid import Grid
 from payerseg.domain.volume import Volume
 from payerseg.errors import GridMismatch, UnreadableScan
 from payerseg.imaging.files import (
+    read_label_map,
     read_scan,
     read_volume,
     verify_written_labels,
@@ -124,3 +125,16 @@ def test_types_that_nifti_does_not_hold(tmp_path, kind):
     array = (scan_on(grid).array > 0).astype(kind)
     write_volume(Volume(array, grid), tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").array, array)
+
+
+def test_label_maps_are_whole_numbers(tmp_path, any_grid):
+    labels = labels_on(scan_on(any_grid))
+    sloped = labels.array.astype(np.float32) * np.nextafter(np.float32(1), np.float32(2))
+    write_volume(labels.with_array(sloped), tmp_path / "sloped.nii.gz")
+    found = read_label_map(tmp_path / "sloped.nii.gz").array
+    assert found.dtype.kind == "i"
+    assert np.array_equal(found, labels.array)
+    for name, wrong in (("halves", 0.5), ("nan", np.nan)):
+        write_volume(labels.with_array(sloped + np.float32(wrong)), tmp_path / f"{name}.nii.gz")
+        with pytest.raises(UnreadableScan, match="fractions or no numbers"):
+            read_label_map(tmp_path / f"{name}.nii.gz")
