@@ -251,8 +251,8 @@ def test_a_file_per_vertebra(folders, spine, capsys):
     [
         (2.0, 0.44, True),  # rounded: not a quarter of a voxel
         (2.0, 0.55, False),
-        (0.02, 0.009, False),  # hundredths of a millimetre, and half a voxel
-        (0.02, 0.004, True),
+        (0.1, 0.045, False),  # a fraction of a millimetre, but half a voxel
+        (0.1, 0.02, True),
     ],
 )
 def test_grids_are_held_against_voxels_and_what_is_tolerated_is_said(
