@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from payerseg.driver.inputs import remembered_cases
-from payerseg.driver.run_folder import RUNS_FOLDER
+from payerseg.driver.run_folder import runs_in_order
 from payerseg.driver.settings import HOUSE_FOLDER
 from payerseg.errors import UsageError
 
@@ -64,5 +64,5 @@ def report(*, results: Path, ratings_files: tuple[Path, ...], output: Path | Non
 
 def _key(results: Path) -> str:
     """Name the results by their first run: stays the same in later runs and in a moved folder."""
-    runs = sorted(path.name for path in (results / HOUSE_FOLDER / RUNS_FOLDER).glob("*"))
-    return runs[0] if runs else results.resolve().name
+    runs = runs_in_order(results / HOUSE_FOLDER)
+    return runs[0].name if runs else results.resolve().name

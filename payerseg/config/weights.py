@@ -29,9 +29,9 @@ def file_sha256(path: Path) -> str:
 
 def checkpoint_prefix(path: Path) -> Path | None:
     """Return the prefix of the checkpoint that `path` names, by itself or `.index`; else None."""
-    if path.suffix == ".index" and path.is_file():
+    if path.suffix == ".index" and os.path.isfile(path):
         path = path.with_suffix("")
-    return path if Path(f"{path}.index").is_file() else None
+    return path if os.path.isfile(f"{path}.index") else None
 
 
 def read_checked_card(folder: Path, stage: str | None = None) -> ModelCard:

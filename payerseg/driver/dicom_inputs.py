@@ -209,7 +209,7 @@ def _run_child(
     names = [f"{INPUT_PREFIX}{k}" for k in range(len(sources))]
     folder.mkdir(parents=True)
     request = StageRequest(
-        run_id=new_run_id(),
+        run_id=new_run_id(folder),
         stage=DICOM_INVENTORY.name,
         stage_version=DICOM_INVENTORY.version,
         cases=tuple(CaseRequest(name, folder / name) for name in names),

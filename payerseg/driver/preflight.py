@@ -171,7 +171,7 @@ def _check_folder(case: Case, output: Path) -> Case | Refusal:
 
 
 def _space_notice(cases: Iterable[Case], output: Path) -> list[str]:
-    sizes = [scan_bytes(case.image) for case in cases if case.image and case.image.is_file()]
+    sizes = [scan_bytes(case.image) for case in cases if case.image]
     nearest = next(path for path in (output, *output.parents) if path.exists())
     free, wanted = shutil.disk_usage(nearest).free, SPACE_PER_SCAN * sum(sizes)
     if free >= wanted:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -29,12 +31,13 @@ from payerseg.driver.prune import prune_case
 from payerseg.driver.run_folder import RunFolder, new_run_id
 from payerseg.driver.settings import RunSettings, StagePlan
 from payerseg.driver.stage_run import StageRun, outcome_of
-from payerseg.errors import ArtifactError, PayersegError
+from payerseg.errors import ArtifactError, OutOfResources, PayersegError, UsageError
 from payerseg.results.case_folder import Case
 from payerseg.results.fingerprint import HashMemo
 from payerseg.results.manifest import StageManifest
 from payerseg.results.stage_folder import clear_result
 from payerseg.results.status import CaseSummary, StageOutcome, StageState
+from payerseg.stagekit.failures import describe_failure
 from payerseg.stagekit.protocol import ExitCode
 
 BLOCKING = {
@@ -76,15 +79,28 @@ def _run_from(settings: RunSettings, series_folder: Path, listener: Listener | N
     memo = settings.open_memo()
     preflight = check_before_start(settings, memo, series_folder)
     run = PipelineRun(settings, preflight, memo, listener or _nobody)
+    if settings.dry_run:
+        return run.run()
     locks = CaseLocks(settings.house_folder, run.run_id)
-    try:
-        if not settings.dry_run:
-            run.tell_all(locks.acquire(case.case_id for case in preflight.cases))
-        summary = run.run()
-    finally:
-        if not settings.dry_run:
+    with _interrupted_by_terminate():
+        try:
+            run.lock(locks)
+            return run.run()
+        finally:
             locks.release()
-    return summary
+
+
+@contextlib.contextmanager
+def _interrupted_by_terminate() -> Iterator[None]:
+    """Take SIGTERM, as a scheduler or a shutdown sends it, for Ctrl-C: end in order, give locks back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class PipelineRun:
@@ -98,7 +114,7 @@ class PipelineRun:
         self, settings: RunSettings, preflight: Preflight, memo: HashMemo, listener: Listener
     ) -> None:
         """Take what the preflight found."""
-        self.run_id = new_run_id()
+        self.run_id = new_run_id(settings.house_folder)
         self._settings = settings
         self._preflight = preflight
         self._listener = listener
@@ -109,7 +125,9 @@ class PipelineRun:
             case.case_id: CaseRecord(case.case_id, case.image) for case in preflight.cases
         }
         self._restores: dict[str, Mapping[str, tuple[str, ...]]] = {}
+        self._held: Mapping[str, str] = {}
         self._notices: list[str] = []
+        self._all_written = True
         self._processes: list[ProcessRecord] = []
         self._exit_code: ExitCode | None = None
         self._began = time.monotonic()
@@ -123,6 +141,26 @@ class PipelineRun:
             self._exit_code = ExitCode.CANCELLED
             self._leave_open("the run was interrupted")
         return self._end()
+
+    def lock(self, locks: CaseLocks) -> None:
+        """Lock the cases; what another run works on is left to it, and told.
+
+        Raises:
+            UsageError: other runs hold all cases.
+            OutOfResources: the output folder cannot be written to.
+        """
+        try:
+            remarks, self._held = locks.acquire(self._cases)
+        except OSError as error:
+            raise OutOfResources(describe_failure(error).message) from error
+        if self._held and len(self._held) == len(self._cases):
+            raise UsageError("; ".join(self._held.values()))
+        self.tell_all(remarks)
+        first = self._settings.pipeline[0].name
+        for case_id, reason in self._held.items():
+            del self._cases[case_id]
+            outcome = StageOutcome(StageState.NOT_RUN, message=reason)
+            self._records[case_id].stages[first] = outcome
 
     def tell_all(self, notices: tuple[str, ...]) -> None:
         """Pass on remarks of others."""
@@ -325,11 +363,12 @@ class PipelineRun:
         stages = [spec.name for spec in self._settings.pipeline]
         records = [record for _, record in sorted(self._records.items())]
         cases = tuple(record.summary(self.run_id, stages) for record in records)
-        exit_code = exit_code_of(cases) if self._exit_code is None else self._exit_code
-        if self._settings.dry_run:
-            exit_code = ExitCode.OK if self._exit_code is None else self._exit_code
-        else:
+        if not self._settings.dry_run:
             self._write_down(cases)
+        exit_code = ExitCode.OK if self._settings.dry_run else exit_code_of(cases)
+        if exit_code is ExitCode.OK and not self._all_written:
+            exit_code = ExitCode.SOME_FAILED
+        exit_code = exit_code if self._exit_code is None else self._exit_code
         seconds = time.monotonic() - self._began
         summary = RunSummary(
             self.run_id,
@@ -342,7 +381,7 @@ class PipelineRun:
             self._settings.dry_run,
         )
         if not self._settings.dry_run:
-            self._try(lambda: self._folder.close(summary.to_json()), "the summary")
+            self._try(lambda: self._folder.close(summary.to_json()), "the run's summary")
         self._listener(RunEnded(summary))
         return summary
 
@@ -351,26 +390,34 @@ class PipelineRun:
         for case in cases:
             if case.good:
                 self._prune(case.case_id)
-            self._write_status(case)
+            self._write_status(case, durable=True)
         self._try(self._memo.save, "the hash memo")
-        self._try(lambda: self.tell_all(write_exports(self._settings)), "the exports")
+        export = lambda: self.tell_all(write_exports(self._settings))  # noqa: E731
+        self._try(export, "the tables of all cases", promised=True)
 
     def _prune(self, case_id: str) -> None:
         folder, keep = self._settings.case_folder(case_id), self._settings.driver.keep
         self._try(lambda: prune_case(folder, self._settings.pipeline, keep), "pruning")
 
-    def _write_status(self, case: CaseSummary) -> None:
+    def _write_status(self, case: CaseSummary, *, durable: bool = False) -> None:
         folder = self._settings.case_folder(case.case_id)
         is_file = folder.root.exists() and not folder.root.is_dir()
         if is_file or not may_have_folder(case.case_id):
             return  # refused for that very reason
-        self._try(lambda: case.write(folder, durable=True), f"the status of {case.case_id!r}")
+        if case.case_id in self._held:
+            return  # the run that works on it says how it ended
+        what = f"the status of {case.case_id!r}"
+        self._try(lambda: case.write(folder, durable=durable), what, promised=True)
 
-    def _try(self, write: Callable[[], object], what: str) -> None:
-        """Write something derived; where that fails, the results stay true and people are told."""
+    def _try(self, write: Callable[[], object], what: str, *, promised: bool = False) -> None:
+        """Write something derived; where that fails, the results stay true and people are told.
+
+        Where it was `promised`, as tables and statuses are, the exit code tells too.
+        """
         try:
             write()
         except (OSError, PayersegError) as error:
+            self._all_written = self._all_written and not promised
             self._tell(Notice(f"could not write {what}: {error}"))
 
     def _tell(self, message: Message) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,9 +24,26 @@ RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
 
 
-def new_run_id() -> str:
-    """Return a name that sorts by time and does not meet another run's."""
-    return f"{datetime.now().astimezone():%Y-%m-%dT%H-%M-%S}_{secrets.token_hex(2)}"
+def new_run_id(house_folder: Path) -> str:
+    """Return a name: the next number, the time (UTC), and what keeps it from meeting another run's."""
+    earlier = runs_in_order(house_folder)
+    number = _number(earlier[-1].name) + 1 if earlier else 1
+    return f"{number:05d}_{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}_{secrets.token_hex(2)}"
+
+
+def runs_in_order(house_folder: Path) -> list[Path]:
+    """Return the folders of all runs, the first one first.
+
+    By their numbers, as clocks differ between machines and are set; runs from before there were numbers
+    are named by time alone, and come first.
+    """
+    folders = (house_folder / RUNS_FOLDER).glob("*/")
+    return sorted(folders, key=lambda path: (_number(path.name), path.name))
+
+
+def _number(run_id: str) -> int:
+    head = run_id.partition("_")[0]
+    return int(head) if re.fullmatch("[0-9]{5,18}", head) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +176,8 @@ class EventLog:
 
 def last_run(house_folder: Path) -> Path | None:
     """Return the folder of the latest run that has written down its settings."""
-    runs = sorted((house_folder / RUNS_FOLDER).glob(f"*/{CONFIG_FILE}"))
-    return runs[-1].parent if runs else None
+    runs = [run for run in runs_in_order(house_folder) if (run / CONFIG_FILE).is_file()]
+    return runs[-1] if runs else None
 
 
 def read_weights(run: Path) -> Mapping[str, Path]:

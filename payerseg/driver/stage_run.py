@@ -154,11 +154,7 @@ class StageRun:
         uncompressed one two, so the limit is at worst generous.
         """
         driver = self._settings.driver
-        sizes = {
-            case.case_id: scan_bytes(case.image)
-            for case in cases
-            if case.image is not None and case.image.is_file()
-        }
+        sizes = {case.case_id: scan_bytes(case.image) for case in cases if case.image is not None}
 
         def limit_s(case_id: str | None) -> float:
             return driver.case_s * max(1.0, sizes.get(case_id or "", 0) / CASE_S_VOXELS)

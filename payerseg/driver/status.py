@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def decide_all(output: Path, settings: RunSettings | None = None) -> tuple[CaseR
         verdicts = {plan.spec.name: decide(case, folder, plan, memo) for plan in plans}
         status, message = _recorded(folder)
         reports.append(CaseReport(case.case_id, status, message, case.image, _chained(verdicts)))
-    memo.save()
+    with contextlib.suppress(OSError):  # results that may only be read; the next time takes longer
+        memo.save()
     return tuple(reports)
 
 

@@ -62,7 +62,7 @@ def run_training(
     """
     check_backend(driver.backend)
     output = tidy_path(output)
-    name, run_id = training_name(config), new_run_id()
+    name, run_id = training_name(config), new_run_id(output / HOUSE_FOLDER)
     folder = output / name
     folder.mkdir(parents=True, exist_ok=True)
     request = StageRequest(

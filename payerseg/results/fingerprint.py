@@ -5,6 +5,7 @@ Content, never paths or times: a results folder that was moved or copied stays f
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from payerseg import records
+from payerseg.atomic import write_text
 from payerseg.config.model_card import CARD_FILE, PRIOR_FILE, WEIGHTS_FILE
 from payerseg.config.weights import checkpoint_prefix
 from payerseg.domain.series_reference import SERIES_SUFFIX, SeriesReference
@@ -83,11 +86,27 @@ class KeyParts:
         return text_digest(canonical_json(asdict(self)))
 
 
-class HashMemo:
-    """Content hashes, remembered by path, size and modification time.
+Stamp = tuple[int, int, int, int]
 
-    It only saves reading and may be deleted at any time. An entry is made only if the file was
-    already old when it was hashed: a later write could otherwise hide behind the same time stamp.
+
+def stamp_of(path: Path) -> Stamp:
+    """Return what changes when another content is put at a path: size, times of content and inode, inode.
+
+    Size and modification time alone can be given to any file; the inode and its own time cannot.
+
+    Raises:
+        OSError: it is not there.
+    """
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+class HashMemo:
+    """Content hashes, remembered by path and stamp.
+
+    It only saves reading and may be deleted at any time; one that is damaged is begun anew. An entry is
+    made only if the file was already old when it was hashed: a later write could otherwise hide
+    behind the same time stamp.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -98,10 +117,12 @@ class HashMemo:
                 the file's own are relative to it, so that the memo survives a move.
         """
         self._path = path
-        self._entries: dict[str, list[Any]] = {}
+        self._entries: dict[str, tuple[Stamp, str]] = {}
         self._changed = False
-        if path is not None and path.is_file():
-            self._entries = _read_memo(path)
+        if path is not None:
+            with contextlib.suppress(ArtifactError):
+                found = records.read(dict[str, tuple[Stamp, str]], path, "it will be written anew")
+                self._entries = found or {}
 
     def digest(self, path: Path) -> str:
         """Return the hash of a file, or of a directory tree.
@@ -113,27 +134,26 @@ class HashMemo:
             files = sorted(item for item in path.rglob("*") if item.is_file())
             names = {str(item.relative_to(path).as_posix()): self.digest(item) for item in files}
             return text_digest(canonical_json(names))
-        stat = path.stat()
-        name = self._name(path)
+        stamp, name = stamp_of(path), self._name(path)
         known = self._entries.get(name)
-        if known and known[:2] == [stat.st_size, stat.st_mtime_ns]:
-            return str(known[2])
+        if known is not None and known[0] == stamp:
+            return known[1]
         now_ns = time.time_ns()
         found = file_digest(path)
-        if now_ns - stat.st_mtime_ns > RACY_NS:
-            self._entries[name] = [stat.st_size, stat.st_mtime_ns, found]
+        if now_ns - max(stamp[1:3]) > RACY_NS:
+            self._entries[name] = stamp, found
             self._changed = True
         return found
 
     def save(self) -> None:
-        """Write the memo to its file, if it has one and anything is new."""
-        if self._path is None or not self._changed:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(self._entries, indent=0, sort_keys=True), encoding="utf-8")
-        temporary.replace(self._path)
-        self._changed = False
+        """Write the memo to its file, if it has one and anything is new.
+
+        Raises:
+            OSError: it cannot be written, which costs the next run some reading.
+        """
+        if self._path is not None and self._changed:
+            write_text(self._path, records.to_json(self._entries))
+            self._changed = False
 
     def _name(self, path: Path) -> str:
         if self._path is not None and path.is_relative_to(self._path.parent.parent):
@@ -152,45 +172,46 @@ def scan_digest(path: Path, memo: HashMemo) -> str:
     reference = _series_reference(path)
     files = scan_files(path)
     if reference is not None:
-        digests = [memo.digest(item) if item.is_file() else ABSENT for item in files]
+        digests = [memo.digest(item) if os.path.isfile(item) else ABSENT for item in files]
         return text_digest(canonical_json({"files": digests, **reference.content}))
     if len(files) == 1:
         return memo.digest(path)
-    parts = [memo.digest(item) if item.is_file() else ABSENT for item in files]
+    parts = [memo.digest(item) if os.path.isfile(item) else ABSENT for item in files]
     return text_digest(canonical_json(parts))
 
 
 def scan_files(path: Path) -> list[Path]:
     """Return the files a scan consists of: itself, and the voxel data that its header names.
 
-    Of a DICOM series these are the series' files, or the zip that holds them.
+    Of a DICOM series these are the series' files, or the zip that holds them. None need exist.
     """
     reference = _series_reference(path)
     if reference is not None:
         return reference.files
     key, separator = DETACHED_DATA_KEYS.get(path.suffix.lower(), ("", ""))
-    if not key or not path.is_file():
-        return [path]
-    with path.open("rb") as file:
-        header = file.read(HEADER_BYTES).split(b"\n\n", 1)[0].decode("latin-1")
+    try:
+        with path.open("rb") as file:
+            header = file.read(HEADER_BYTES if key else 0).split(b"\n\n", 1)[0].decode("latin-1")
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        header = ""  # whoever reads it says why it cannot be read
     named = _detached_names(header.splitlines(), key, separator)
     return [path, *(path.parent / name for name in named)]
 
 
 def scan_bytes(path: Path) -> int:
     """Return the size of all files of a scan; what is not there counts nothing."""
-    return sum(item.stat().st_size for item in scan_files(path) if item.is_file())
+    return sum(item.stat().st_size for item in scan_files(path) if os.path.isfile(item))
 
 
 def scan_exists(path: Path) -> bool:
     """Tell whether a scan is where it was: the file, or the folder or zip of a DICOM series."""
     reference = _series_reference(path)
-    return path.exists() if reference is None else reference.source.exists()
+    return os.path.exists(path if reference is None else reference.source)
 
 
 def _series_reference(path: Path) -> SeriesReference | None:
     """Read a DICOM series file; one that cannot be read is the stage's to refuse, in its own words."""
-    if path.suffix != SERIES_SUFFIX or not path.is_file():
+    if path.suffix != SERIES_SUFFIX:
         return None
     try:
         return SeriesReference.read(path)
@@ -202,13 +223,17 @@ def weights_digest(path: Path, memo: HashMemo) -> str:
     """Return the hash of a model bundle's folder, or of a checkpoint given by its prefix.
 
     Raises:
-        BundleError: there is nothing of the kind.
+        BundleError: there is nothing of the kind, or it cannot be read.
     """
     files = _weights_files(path)
     if not files:
         msg = f"no weights at {path}; expected a folder with {CARD_FILE}, or a checkpoint's prefix"
         raise BundleError(msg)
-    return text_digest(canonical_json({item.name: memo.digest(item) for item in files}))
+    try:
+        return text_digest(canonical_json({item.name: memo.digest(item) for item in files}))
+    except OSError as error:
+        msg = f"the weights at {path} cannot be read ({error.strerror}); check their permissions"
+        raise BundleError(msg) from error
 
 
 def digest_of(path: Path, memo: HashMemo) -> str | None:
@@ -220,18 +245,6 @@ def digest_of(path: Path, memo: HashMemo) -> str | None:
     except OSError as error:
         msg = f"cannot read {path}: {error.strerror}; expected a result of an earlier stage"
         raise ArtifactError(msg) from error
-
-
-def _read_memo(path: Path) -> dict[str, list[Any]]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    return {
-        name: entry for name, entry in found.items() if isinstance(entry, list) and len(entry) == 3
-    }
 
 
 def _detached_names(lines: list[str], key: str, separator: str) -> list[str]:
@@ -250,4 +263,5 @@ def _weights_files(path: Path) -> list[Path]:
     if prefix is not None:
         return [Path(f"{prefix}.index"), *sorted(prefix.parent.glob(f"{prefix.name}.data-*"))]
     bundle = [path / name for name in (CARD_FILE, WEIGHTS_FILE, PRIOR_FILE)]
-    return [item for item in bundle if item.is_file()] if bundle[0].is_file() else []
+    there = [item for item in bundle if os.path.isfile(item)]
+    return there if bundle[0] in there else []

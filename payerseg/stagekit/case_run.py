@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,15 +12,18 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from payerseg.atomic import sync_folder
-from payerseg.errors import ArtifactError, SpineNotFound
+from payerseg.errors import ArtifactError, BundleError, SpineNotFound
 from payerseg.results.case_folder import PARTIAL_FOLDER, CaseFolder
 from payerseg.results.fingerprint import (
     ABSENT,
     HashMemo,
     KeyParts,
+    Stamp,
     digest_of,
     scan_digest,
     scan_files,
+    stamp_of,
+    weights_digest,
 )
 from payerseg.results.manifest import SCAN_FILE_INPUT, ResultStatus, StageManifest
 from payerseg.results.stage_folder import clear_result, remove
@@ -44,6 +48,40 @@ class StageSetup(Generic[ConfigT]):
     config: ConfigT
     weights: Path | None = None
     seed: int = 0
+
+
+def build_stage(
+    stage_class: Callable[[StageSetup[Any]], Callable[[CaseWork], None]],
+    setup: StageSetup[Any],
+    fingerprint: str | None = None,
+) -> tuple[Callable[[CaseWork], None], str | None]:
+    """Build a stage, and make sure which weights it has loaded.
+
+    Args:
+        stage_class: of the stage.
+        setup: what it is built from.
+        fingerprint: of the weights, as the driver saw them; None takes that of what lies there now.
+
+    Returns:
+        The stage, and its weights' fingerprint (None without weights): what manifests say of it is
+        true of what it computes with.
+
+    Raises:
+        BundleError: the weights were replaced meanwhile.
+        Exception: whatever the stage raises.
+    """
+    if setup.weights is None:
+        return stage_class(setup), None
+    asked = fingerprint or weights_digest(setup.weights, HashMemo())
+    stage = stage_class(setup)
+    loaded = weights_digest(setup.weights, HashMemo())
+    if loaded != asked:
+        msg = (
+            f"the weights at {setup.weights} were replaced since the run began "
+            f"({asked[:8]} → {loaded[:8]}); run the same command again"
+        )
+        raise BundleError(msg)
+    return stage, loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +198,12 @@ def _scan_digest(image: Path, memo: HashMemo) -> str:
         return ABSENT
 
 
-def _stamps(spec: StageSpec, folder: CaseFolder, image: Path | None) -> dict[str, tuple[int, int]]:
-    """Return size and time stamp of every input file."""
+def _stamps(spec: StageSpec, folder: CaseFolder, image: Path | None) -> dict[str, Stamp]:
+    """Return the stamp of every input file that is there."""
     paths = [folder.path(artifact) for artifact in spec.reads]
     if spec.reads_scan and image is not None:
         paths += scan_files(image)
-    found = {path: path.stat() for path in paths if path.exists()}
-    return {str(path): (stat.st_size, stat.st_mtime_ns) for path, stat in found.items()}
+    return {str(path): stamp_of(path) for path in paths if os.path.exists(path)}
 
 
 def _check_inputs_unchanged(before: Mapping[str, str], after: Mapping[str, str]) -> None:

@@ -14,8 +14,7 @@ from typing import Any
 
 from payerseg.config.load import section_to_dict
 from payerseg.errors import OutOfResources, ProtocolError
-from payerseg.results.fingerprint import HashMemo, weights_digest
-from payerseg.stagekit.case_run import CaseResult, Provenance, StageSetup, run_case
+from payerseg.stagekit.case_run import CaseResult, Provenance, StageSetup, build_stage, run_case
 from payerseg.stagekit.case_work import Say
 from payerseg.stagekit.catalog import StageSpec
 from payerseg.stagekit.failures import BUG_KIND, describe_failure
@@ -42,8 +41,7 @@ class InProcessStage:
     ) -> None:
         self._spec = spec
         self._say = say or _to_nobody
-        self._stage = (stage_class or load_stage_class(spec))(setup)
-        weights = weights_digest(setup.weights, HashMemo()) if setup.weights else None
+        self._stage, weights = build_stage(stage_class or load_stage_class(spec), setup)
         self._provenance = Provenance(section_to_dict(setup.config), weights, setup.seed)
 
     def __call__(self, case_id: str, folder: Path, image: Path | None = None) -> CaseResult:

@@ -1,6 +1,6 @@
 """What driver and stage process say to each other: a request file, JSON lines, an exit code.
 
-The meaning of every field and event is in docs/protocol.md. Standard library only.
+The meaning of every field and event is in docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from payerseg import records
 from payerseg.errors import ProtocolError
 
 PROTOCOL = 1
@@ -32,24 +33,92 @@ class EventName(StrEnum):
     STAGE_FINISHED = "stage_finished"
 
 
-# Fields beside `event` and `t` (seconds since the epoch).
-EVENT_FIELDS: Mapping[EventName, tuple[str, ...]] = {
-    EventName.STAGE_STARTED: ("pid", "versions", "device"),
-    EventName.STAGE_REJECTED: ("kind", "message"),
-    EventName.CASE_STARTED: ("case_id",),
-    EventName.PROGRESS: ("case_id", "step", "done", "total"),
-    EventName.NOTE: ("case_id", "key", "value"),
-    EventName.CASE_DONE: ("case_id", "status", "message", "seconds", "peak_rss_mb"),
-    EventName.CASE_FAILED: ("case_id", "kind", "message", "traceback"),
-    EventName.HEARTBEAT: ("rss_mb", "peak_rss_mb"),
-    EventName.STAGE_FINISHED: (
-        "done",
-        "failed",
-        "setup_seconds",
-        "seconds",
-        "cpu_seconds",
-        "peak_rss_mb",
-    ),
+class StageStarted(TypedDict):
+    """Libraries are imported, weights not yet loaded."""
+
+    pid: int
+    versions: Mapping[str, str]
+    device: str
+
+
+class StageRejected(TypedDict):
+    """Request, settings or weights cannot be used; nothing was done."""
+
+    kind: str
+    message: str
+
+
+class CaseStarted(TypedDict):
+    """From now on this case is in flight."""
+
+    case_id: str
+
+
+class ProgressTold(TypedDict):
+    """For people; `total` 0 = unknown."""
+
+    case_id: str
+    step: str
+    done: int
+    total: int
+
+
+class Noted(TypedDict):
+    """A fact for the manifest."""
+
+    case_id: str
+    key: str
+    value: Any
+
+
+class CaseDone(TypedDict):
+    """The manifest is on the disk."""
+
+    case_id: str
+    status: str
+    message: str
+    seconds: float
+    peak_rss_mb: float
+
+
+class CaseFailed(TypedDict):
+    """The next case goes on."""
+
+    case_id: str
+    kind: str
+    message: str
+    traceback: str
+
+
+class Heartbeat(TypedDict):
+    """From a thread, every `heartbeat_s`."""
+
+    rss_mb: float
+    peak_rss_mb: float
+
+
+class StageFinished(TypedDict):
+    """The required last line."""
+
+    done: int
+    failed: int
+    setup_seconds: float
+    seconds: float
+    cpu_seconds: float
+    peak_rss_mb: float
+
+
+# Fields beside `event` and `t` (seconds since the epoch); all are required, further ones are let pass.
+EVENT_TYPES: Mapping[str, type] = {
+    EventName.STAGE_STARTED: StageStarted,
+    EventName.STAGE_REJECTED: StageRejected,
+    EventName.CASE_STARTED: CaseStarted,
+    EventName.PROGRESS: ProgressTold,
+    EventName.NOTE: Noted,
+    EventName.CASE_DONE: CaseDone,
+    EventName.CASE_FAILED: CaseFailed,
+    EventName.HEARTBEAT: Heartbeat,
+    EventName.STAGE_FINISHED: StageFinished,
 }
 
 
@@ -114,32 +183,24 @@ class StageRequest:
 
     def to_json(self) -> str:
         """Return the request as indented JSON."""
-        return json.dumps(asdict(self), indent=1, allow_nan=False, default=str) + "\n"
+        return records.to_json(self, sort_keys=False)
 
     @classmethod
-    def from_json(cls, text: str) -> StageRequest:
+    def from_json(cls, text: str | bytes) -> StageRequest:
         """Read a request.
 
         Raises:
             ProtocolError: not a request, or of another protocol version.
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            msg = f"the request is not JSON ({error}); expected a file written by the driver"
-            raise ProtocolError(msg) from error
-        found = data.get("protocol") if isinstance(data, dict) else None
-        if found != PROTOCOL:
+        source, remedy = "the request", "expected one that the driver wrote, see docs/protocol.md"
+        data = records.decode(dict[str, Any], text, source, remedy, ProtocolError)
+        if data.get("protocol") != PROTOCOL:
             msg = (
-                f"the request speaks protocol {found!r}, this stage {PROTOCOL}; run payerseg again"
+                f"the request speaks protocol {data.get('protocol')!r}, this stage {PROTOCOL}; "
+                "run payerseg again"
             )
             raise ProtocolError(msg)
-        try:
-            cases, weights = _cases(data["cases"]), _weights(data["weights"])
-            return cls(**{**data, "cases": cases, "weights": weights})
-        except (TypeError, KeyError) as error:
-            msg = f"the request lacks or has unknown fields ({error}); see docs/protocol.md"
-            raise ProtocolError(msg) from error
+        return records.convert(cls, data, source, remedy, ProtocolError)
 
 
 def encode_event(event: EventName, t: float, fields: Mapping[str, Any]) -> bytes:
@@ -152,16 +213,16 @@ def decode_event(line: bytes) -> dict[str, Any]:
     """Read one line.
 
     Raises:
-        ProtocolError: it is not a JSON object with an event name.
+        ProtocolError: it is not a JSON object with an event name, or lacks what that event has.
     """
-    try:
-        data = json.loads(line)
-    except ValueError as error:
-        msg = f"not an event: {line[:80]!r}"
-        raise ProtocolError(msg) from error
-    if not isinstance(data, dict) or not isinstance(data.get("event"), str):
-        msg = f"not an event: {line[:80]!r}"
-        raise ProtocolError(msg)
+    source = f"not an event: {line[:80]!r}"
+    data = records.decode(dict[str, Any], line, source, "ignored", ProtocolError)
+    if not isinstance(data.get("event"), str):
+        raise ProtocolError(source)
+    fields = EVENT_TYPES.get(data["event"])
+    if fields is not None:
+        known = {name: data[name] for name in fields.__annotations__ if name in data}
+        records.convert(fields, known, source, "ignored", ProtocolError)
     return data
 
 
@@ -182,16 +243,3 @@ def describe_exit(returncode: int) -> str:
         "SIGILL": "; a library was built for another processor",
     }
     return f"{name}({returncode}){hints.get(name, '')}"
-
-
-def _cases(data: list[dict[str, Any]]) -> tuple[CaseRequest, ...]:
-    return tuple(
-        CaseRequest(
-            item["case_id"], Path(item["folder"]), Path(item["image"]) if item["image"] else None
-        )
-        for item in data
-    )
-
-
-def _weights(data: dict[str, Any] | None) -> WeightsRequest | None:
-    return None if data is None else WeightsRequest(Path(data["path"]), data["fingerprint"])

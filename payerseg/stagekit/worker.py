@@ -22,7 +22,7 @@ from typing import Any
 
 from payerseg.config.load import section_from_dict
 from payerseg.errors import PayersegError, ProtocolError
-from payerseg.stagekit.case_run import Provenance, StageSetup, run_case
+from payerseg.stagekit.case_run import Provenance, StageSetup, build_stage, run_case
 from payerseg.stagekit.case_work import CaseWork
 from payerseg.stagekit.catalog import StageSpec
 from payerseg.stagekit.failures import OUT_OF_MEMORY_KIND, Failure, describe_failure
@@ -101,13 +101,13 @@ def _run_request(spec: StageSpec, stage_class: StageClass, path: Path, say: Even
     say(EventName.STAGE_STARTED, {"pid": os.getpid(), "versions": versions, "device": _device()})
     _start_heartbeat(request.heartbeat_s, say)
     weights = request.weights
+    setup = StageSetup(config, weights.path if weights else None, request.seed)
     try:
-        stage = stage_class(StageSetup(config, weights.path if weights else None, request.seed))
+        stage, loaded = build_stage(stage_class, setup, weights.fingerprint if weights else None)
     except Exception as error:  # noqa: BLE001 (whatever a stage raises becomes an event)
         return _reject(describe_failure(error, _memory_hint(spec)), say, error)
     setup_seconds = time.monotonic() - clock
-    fingerprint = weights.fingerprint if weights else None
-    provenance = Provenance(request.config, fingerprint, request.seed, versions)
+    provenance = Provenance(request.config, loaded, request.seed, versions)
     failed = sum(not _run_one(spec, stage, case, provenance, say) for case in request.cases)
     fields = {
         "done": len(request.cases) - failed,
@@ -145,11 +145,11 @@ def _run_one(
 
 def _read_request(spec: StageSpec, path: Path) -> StageRequest:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         msg = f"cannot read the request {path} ({error}); expected a file written by the driver"
         raise ProtocolError(msg) from error
-    request = StageRequest.from_json(text)
+    request = StageRequest.from_json(content)
     if (request.stage, request.stage_version) != (spec.name, spec.version):
         msg = (
             f"the request is for {request.stage} version {request.stage_version}, "

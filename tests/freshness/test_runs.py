@@ -4,8 +4,12 @@ import json
 import shutil
 from dataclasses import replace
 
+import pytest
+
+from payerseg.driver.lock import CaseLocks
 from payerseg.driver.messages import Notice, StageDecided
 from payerseg.driver.status import decide_all
+from payerseg.errors import UsageError
 from payerseg.results.manifest import StageManifest
 
 FRESH = ["fresh"] * 3
@@ -251,3 +255,29 @@ def test_the_case_remembers_its_scan(bench):
     assert status["image"] == str(bench.inputs / "a.nii")
     bench.scans(a="changed")
     assert bench.states(bench.run(inputs=())) == ["done"] * 3
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "a/status.json"])
+def test_what_was_promised_and_cannot_be_written_is_told_by_the_exit_code(bench, name):
+    bench.build()
+    (bench.output / name).mkdir(parents=True)
+    summary = bench.run()
+    assert bench.states(summary) == FRESH
+    assert summary.exit_code == 3
+    assert any("could not write" in text and name in text for text in summary.notices)
+
+
+def test_a_case_in_other_hands_is_left_alone_and_the_others_are_done(bench):
+    bench.scans(b="two")
+    locks = CaseLocks(bench.output / ".payerseg", "other")
+    locks.acquire(["a"])
+    try:
+        summary = bench.run(to_stage="preparation")
+        assert bench.statuses(summary) == {"a": "not_run", "b": "done_to_preparation"}
+        assert "in the hands of run other" in summary.cases[0].message
+        assert summary.exit_code == 3
+        assert not (bench.output / "a").exists()
+        with pytest.raises(UsageError, match="in the hands of run other"):
+            bench.run(only_cases=("a",))
+    finally:
+        locks.release()

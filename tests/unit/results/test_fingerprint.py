@@ -1,10 +1,12 @@
 import json
 import os
 import shutil
+import time
 
 import pytest
 
 from payerseg.errors import ArtifactError, BundleError
+from payerseg.results import fingerprint
 from payerseg.results.fingerprint import (
     ABSENT,
     HashMemo,
@@ -12,7 +14,9 @@ from payerseg.results.fingerprint import (
     canonical_json,
     digest_of,
     file_digest,
+    scan_bytes,
     scan_digest,
+    scan_exists,
     scan_files,
     text_digest,
     weights_digest,
@@ -57,34 +61,78 @@ def test_a_tree_is_its_names_and_contents(tmp_path, memo):
     assert memo.digest(one) != before
 
 
-def test_the_memo_saves_reading_of_old_files_only(tmp_path):
+@pytest.fixture
+def later(monkeypatch):
+    """Let a minute pass, so that what was written before is old."""
+
+    def pass_by():
+        now_ns = time.time_ns() + 60 * 10**9
+        monkeypatch.setattr(fingerprint.time, "time_ns", lambda: now_ns)
+
+    return pass_by
+
+
+def test_the_memo_saves_reading_of_old_files_only(tmp_path, later, monkeypatch):
     path = tmp_path / ".payerseg" / "hashes.json"
-    old, young = write(tmp_path / "old", "1", OLD), write(tmp_path / "young", "1")
+    old, young = write(tmp_path / "old", "1"), write(tmp_path / "young", "1")
     memo = HashMemo(path)
-    memo.digest(old)
     memo.digest(young)
+    later()
+    memo.digest(old)
     memo.save()
     assert list(json.loads(path.read_text())) == ["old"]
-    write(old, "2", OLD)  # same size, same time: what the memo cannot see, if it was old
-    write(young, "2")
+    read = []
+    monkeypatch.setattr(fingerprint, "file_digest", lambda file: read.append(file) or "new")
     again = HashMemo(path)
     assert again.digest(old) == text_digest("1")
-    assert again.digest(young) == text_digest("2")
-    os.utime(old, (5, 5))
-    assert again.digest(old) == text_digest("2")
+    assert again.digest(young) == "new"
+    assert read == [young]
 
 
-def test_the_memo_survives_a_move_and_damage(tmp_path):
-    path = tmp_path / "out" / ".payerseg" / "hashes.json"
+@pytest.mark.parametrize("way", ["written over", "replaced"])
+def test_equal_size_and_time_hide_no_other_content(tmp_path, later, way):
+    path = tmp_path / ".payerseg" / "hashes.json"
+    scan = write(tmp_path / "scan", "1", OLD)
+    later()
     memo = HashMemo(path)
-    digest = memo.digest(write(tmp_path / "out" / "a", "1", OLD))
+    memo.digest(scan)
     memo.save()
-    shutil.copytree(tmp_path / "out", tmp_path / "moved")
+    if way == "replaced":
+        write(tmp_path / "other", "2", OLD).replace(scan)
+    else:
+        write(scan, "2", OLD)
+    assert (scan.stat().st_size, scan.stat().st_mtime) == (1, OLD[1])
+    assert HashMemo(path).digest(scan) == text_digest("2")
+
+
+def test_the_memo_survives_a_move_and_damage(tmp_path, later, monkeypatch):
+    path = tmp_path / "out" / ".payerseg" / "hashes.json"
+    file = write(tmp_path / "out" / "a", "1")
+    later()
+    memo = HashMemo(path)
+    digest = memo.digest(file)
+    memo.save()
+    for damage in ("", "[]", '{"a": 3}', '{"a": [100, 5, "x"]}', "[" * 100_000):
+        write(path, damage)
+        assert HashMemo(path).digest(file) == digest
+    memo._changed = True
+    write(path, "")
+    memo.save()
+    (tmp_path / "out").rename(tmp_path / "moved")
+    monkeypatch.setattr(fingerprint, "file_digest", None)  # nothing is read again
     moved = HashMemo(tmp_path / "moved" / ".payerseg" / "hashes.json")
     assert moved.digest(tmp_path / "moved" / "a") == digest
-    for damage in ("", "[]", '{"a": 3}'):
-        path.write_text(damage)
-        assert HashMemo(path).digest(tmp_path / "out" / "a") == digest
+
+
+def test_names_that_no_system_takes_are_absent(tmp_path, memo):
+    header = f"NDims = 3\nElementDataFile = {'d' * 300}.raw\n"
+    assert scan_bytes(write(tmp_path / "a.mhd", header)) == len(header)
+    assert scan_digest(tmp_path / "a.mhd", memo)
+    for name in ("n" * 300, "nul\0"):
+        assert not scan_exists(tmp_path / f"{name}.nii")
+        assert scan_bytes(tmp_path / f"{name}.mhd") == 0
+        with pytest.raises(BundleError):
+            weights_digest(tmp_path / name, memo)
 
 
 def test_absence_is_none_and_trouble_is_an_error(tmp_path, memo):

@@ -4,12 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from payerseg.errors import ArtifactError, OutOfResources, SpineNotFound, UnreadableScan
+from payerseg.errors import (
+    ArtifactError,
+    BundleError,
+    OutOfResources,
+    SpineNotFound,
+    UnreadableScan,
+)
 from payerseg.results.artifacts import Artifact
 from payerseg.results.case_folder import CaseFolder
-from payerseg.results.fingerprint import file_digest
+from payerseg.results.fingerprint import HashMemo, file_digest, weights_digest
 from payerseg.results.manifest import StageManifest
-from payerseg.stagekit.case_run import Provenance, run_case
+from payerseg.stagekit.case_run import Provenance, build_stage, run_case
 from payerseg.stagekit.catalog import PREPARATION, SPINE_LOCALIZATION
 from payerseg.stagekit.failures import describe_failure
 from payerseg.stagekit.in_process import InProcessStage, load_stage_class
@@ -218,3 +224,39 @@ def test_in_process_disk_trouble_is_a_payerseg_error(case):
 
 def test_the_stage_class_is_found_by_the_catalog():
     assert load_stage_class(PREPARATION).__name__ == "Preparation"
+
+
+@pytest.fixture
+def weights(tmp_path):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "model.json").write_text("{}")
+    (folder / "model.weights.h5").write_text("old")
+    return folder
+
+
+def test_weights_are_named_as_they_were_loaded(weights):
+    seen = weights_digest(weights, HashMemo())
+    setup = StageSetup(None, weights)
+    assert build_stage(lambda _: "stage", setup) == ("stage", seen)
+    assert build_stage(lambda _: "stage", setup, seen) == ("stage", seen)
+
+
+@pytest.mark.parametrize("asked", ["by the driver", "in this process"])
+def test_weights_replaced_while_they_are_loaded_are_refused(weights, asked):
+    """Else the result of the new ones would count as fresh for the old ones, or the reverse."""
+    seen = weights_digest(weights, HashMemo())
+
+    def load(_):
+        (weights / "model.weights.h5").write_text("new")
+        return "stage"
+
+    with pytest.raises(BundleError, match="replaced since the run began"):
+        build_stage(load, StageSetup(None, weights), seen if asked == "by the driver" else None)
+
+
+def test_weights_replaced_before_the_stage_began_are_refused(weights):
+    seen = weights_digest(weights, HashMemo())
+    (weights / "model.weights.h5").write_text("new")
+    with pytest.raises(BundleError, match="replaced since the run began"):
+        build_stage(lambda _: "stage", StageSetup(None, weights), seen)

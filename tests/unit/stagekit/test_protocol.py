@@ -6,7 +6,7 @@ import pytest
 
 from payerseg.errors import ProtocolError
 from payerseg.stagekit.protocol import (
-    EVENT_FIELDS,
+    EVENT_TYPES,
     PROTOCOL,
     CaseRequest,
     EventName,
@@ -38,8 +38,10 @@ def test_a_request_comes_back():
     ("change", "said"),
     [
         ({"protocol": PROTOCOL + 1}, f"speaks protocol {PROTOCOL + 1}"),
-        ({"extra": 1}, "unknown fields"),
-        ({"cases": [{"case_id": "a"}]}, "lacks"),
+        ({"extra": 1}, "unknown field `\\$.extra`"),
+        ({"cases": [{"case_id": "a"}]}, "required field `folder` - at `\\$.cases"),
+        ({"seed": "x"}, "`\\$.seed`"),
+        ({"weights": 5}, "`\\$.weights`"),
     ],
 )
 def test_another_request_is_refused(change, said):
@@ -54,15 +56,39 @@ def test_what_is_no_request(text):
 
 
 def test_an_event_is_one_line_of_ascii():
-    line = encode_event(EventName.NOTE, 1.23456, {"value": "ü\nnext", "path": Path("/x")})
+    fields = {"case_id": "a", "key": "k", "value": "ü\nnext", "path": Path("/x")}
+    line = encode_event(EventName.NOTE, 1.23456, fields)
     assert line.count(b"\n") == 1
-    assert decode_event(line) == {"event": "note", "t": 1.235, "value": "ü\nnext", "path": "/x"}
+    assert line.isascii()
+    assert decode_event(line) == {"event": "note", "t": 1.235, **fields, "path": "/x"}
 
 
-@pytest.mark.parametrize("line", [b"", b"noise", b"[]", b"{}", b'{"event": 3}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"noise",
+        b"[]",
+        b"{}",
+        b'{"event": 3}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"event": "case_done"}',
+        b'{"event": "heartbeat", "rss_mb": "much", "peak_rss_mb": 1}',
+        b'{"event": "stage_started", "pid": 1, "versions": [], "device": "cpu"}',
+    ],
+)
 def test_noise_is_no_event(line):
     with pytest.raises(ProtocolError, match="not an event"):
         decode_event(line)
+
+
+def test_an_event_of_a_newer_stage_passes():
+    for line in (
+        b'{"event": "sang", "t": 1}',
+        b'{"event": "case_started", "case_id": "a", "x": 1}',
+    ):
+        assert decode_event(line)["event"] in ("sang", "case_started")
 
 
 def test_exits_are_named():
@@ -77,7 +103,7 @@ def test_the_page_lists_every_event_field_and_exit_code(repository):
     page = (repository / "docs" / "protocol.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", page, re.MULTILINE))
     listed = {name: tuple(re.findall(r"\w+", rows[name])) for name in map(str, EventName)}
-    assert listed == {str(name): fields for name, fields in EVENT_FIELDS.items()}
+    assert listed == {str(name): tuple(kind.__annotations__) for name, kind in EVENT_TYPES.items()}
     codes = dict(re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", page, re.MULTILINE))
     assert codes == {str(code.value): code.name for code in ExitCode}
     assert f"Protocol version: {PROTOCOL}" in page
