@@ -3,7 +3,7 @@
 import ast
 import re
 
-FILE_LINES, FUNCTION_LINES, PARAMETERS, NESTING = 400, 50, 6, 3
+FILE_LINES, FUNCTION_LINES, PARAMETERS, NESTING = 500, 50, 6, 3
 FORBIDDEN_NAMES = re.compile(
     r"^(utils?|helpers?|common|misc|base|manager)$|(_new|_old|_copy|_final|_v?\d+)$"
 )
