@@ -8,10 +8,11 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from payerseg import records
 from payerseg.config.schema import RunConfig
 from payerseg.errors import ConfigError
 
@@ -37,7 +38,7 @@ def load_config(
     """
     merged = _read_preset(preset)
     if file is not None:
-        merged = _merge(merged, _checked(_read_toml(file), str(file)))
+        merged = _merge(merged, _checked(read_toml(file), str(file)))
     for text in overrides:
         merged = _merge(merged, _checked(parse_override(text), f"--set {text}"))
     return section_from_dict(RunConfig, merged, f"preset {preset}" if file is None else str(file))
@@ -76,7 +77,7 @@ def section_from_dict(kind: type, table: Table, where: str = "request") -> Any:
 
 def section_to_dict(section: Any) -> Table:
     """Return a schema dataclass as plain JSON values (tuples become lists)."""
-    return json.loads(json.dumps(asdict(section), allow_nan=False))
+    return json.loads(records.to_json(section))
 
 
 def to_toml(config: Any) -> str:
@@ -119,7 +120,7 @@ def check_keys(kind: type, table: Any, where: str) -> None:
     """
     section = _section_name(kind)
     if not isinstance(table, dict):
-        msg = f"{where}: [{section}] is {table!r}; expected a table of keys"
+        msg = f"{where}: [{section}] is {str(table)[:80]!r}; expected a table of keys"
         raise ConfigError(msg)
     known = [item.name for item in fields(kind)]
     for key in table:
@@ -128,7 +129,7 @@ def check_keys(kind: type, table: Any, where: str) -> None:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
         place = f"in [{section}] of {where}" if kind is not RunConfig else f"in {where}"
-        msg = f"unknown key {key!r} {place}; {hint}"
+        msg = f"unknown key {key[:80]!r} {place}; {hint}"
         raise ConfigError(msg)
 
 
@@ -142,13 +143,23 @@ def _read_preset(name: str) -> Table:
     return _checked(tomllib.loads(text), f"preset {name}")
 
 
-def _read_toml(path: Path) -> Table:
+def read_toml(path: Path) -> Table:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: it cannot be read or is no TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         msg = f"cannot read the configuration {path}: {error.strerror}; expected a TOML file"
         raise ConfigError(msg) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        msg = f"{path} is nested too deep; expected tables of keys, see docs/config.md"
+        raise ConfigError(msg) from error
+    except (
+        ValueError
+    ) as error:  # what tomllib finds, text that is not UTF-8, a number of 5000 digits
         msg = f"{path} is not TOML: {error}"
         raise ConfigError(msg) from error
 
@@ -156,7 +167,7 @@ def _read_toml(path: Path) -> Table:
 def _parse_value(raw: str) -> Any:
     try:
         return tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return raw  # a bare word, as people type it in a shell: --set driver.device=cpu
 
 

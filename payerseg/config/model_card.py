@@ -5,13 +5,12 @@ A card travels with its weights, so inference cannot use another preprocessing t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Generic, Literal, TypeVar
 
+from payerseg import records
 from payerseg.errors import BundleError
 
 CARD_FORMAT = 1
@@ -121,6 +120,7 @@ class SCNetSpec:
 
 
 NetworkSpec = UNetSpec | SCNetSpec
+NetworkT = TypeVar("NetworkT", UNetSpec, SCNetSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class TrainingRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelCard:
+class ModelCard(Generic[NetworkT]):
     """Everything a stage must know about its weights.
 
     Attributes:
@@ -182,7 +182,7 @@ class ModelCard:
     """
 
     stage: str
-    network: NetworkSpec
+    network: NetworkT
     sampling: SamplingSpec
     output: Literal["heatmap", "logit", "probability", "label_probability"] = "heatmap"
     family: str = "payer"
@@ -194,27 +194,29 @@ class ModelCard:
 
     def to_json(self) -> str:
         """Return the card as indented JSON with a stable key order."""
-        data = asdict(self)
+        data = records.to_plain(self)
         data["network"] = {"type": type(self.network).__name__, **data["network"]}
-        return json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        return records.to_json(data, sort_keys=False)
 
     @classmethod
-    def from_json(cls, text: str, source: str = CARD_FILE) -> ModelCard:
+    def from_json(cls, text: str | bytes, source: str = CARD_FILE) -> ModelCard:
         """Read a card.
 
         Raises:
             BundleError: not JSON, an unknown or missing key, a wrong type, another format version.
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            msg = f"{source} is not JSON ({error}); expected a payerseg model card"
-            raise BundleError(msg) from error
-        if not isinstance(data, dict) or data.get("format") != CARD_FORMAT:
-            found = data.get("format") if isinstance(data, dict) else type(data).__name__
+        remedy = "expected a payerseg model card"
+        data = records.decode(dict[str, Any], text, source, remedy, BundleError)
+        if data.get("format") != CARD_FORMAT:
+            found = data.get("format")
             msg = f"{source} has card format {found!r}; this payerseg reads format {CARD_FORMAT}"
             raise BundleError(msg)
-        return _build(cls, data, source)
+        network = data.get("network")
+        name = str(network.pop("type", None)) if isinstance(network, dict) else "none"
+        if name not in _CARD_TYPES:
+            msg = f"{source}: network type {name!r} is unknown; known are {sorted(_CARD_TYPES)}"
+            raise BundleError(msg)
+        return records.convert(_CARD_TYPES[name], data, source, remedy, BundleError)
 
     @classmethod
     def read(cls, folder: Path) -> ModelCard:
@@ -224,63 +226,17 @@ class ModelCard:
             BundleError: the folder holds none, or a wrong one.
         """
         path = folder / CARD_FILE
-        if not path.is_file():
+        try:
+            return cls.from_json(path.read_bytes(), str(path))
+        except FileNotFoundError as error:
             msg = f"{folder} holds no {CARD_FILE}; expected a model bundle (folder with card and weights)"
-            raise BundleError(msg)
-        return cls.from_json(path.read_text(encoding="utf-8"), str(path))
+            raise BundleError(msg) from error
+        except OSError as error:
+            msg = f"{path} cannot be read ({error.strerror}); check its permissions"
+            raise BundleError(msg) from error
 
 
-_NETWORKS: dict[str, type] = {"UNetSpec": UNetSpec, "SCNetSpec": SCNetSpec}
-
-
-def _build(kind: type, data: Any, where: str) -> Any:
-    """Build a dataclass from plain JSON, strictly."""
-    if not isinstance(data, dict):
-        msg = f"{where}: expected an object for {kind.__name__}, found {type(data).__name__}"
-        raise BundleError(msg)
-    if kind in _NETWORKS.values():
-        data = {key: value for key, value in data.items() if key != "type"}
-    names = {f.name for f in fields(kind)}
-    unknown = sorted(set(data) - names)
-    if unknown:
-        msg = f"{where}: unknown key {unknown[0]!r} in {kind.__name__}; known are {sorted(names)}"
-        raise BundleError(msg)
-    hints = get_type_hints(kind)
-    values = {key: _value(hints[key], value, f"{where}.{key}") for key, value in data.items()}
-    try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
-        msg = f"{where}: {error}"
-        raise BundleError(msg) from error
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin, args = get_origin(hint), get_args(hint)
-    if hint == NetworkSpec:
-        name = value.get("type") if isinstance(value, dict) else None
-        if name not in _NETWORKS:
-            msg = f"{where}: network type {name!r} is unknown; known are {sorted(_NETWORKS)}"
-            raise BundleError(msg)
-        return _build(_NETWORKS[name], value, where)
-    if origin in (Union, UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _value(next(arg for arg in args if arg is not type(None)), value, where)
-    if is_dataclass(hint):
-        return _build(hint, value, where)
-    if origin is tuple and isinstance(value, list):
-        inner = args[0]
-        if args[-1] is not Ellipsis and len(args) != len(value):
-            msg = f"{where}: expected {len(args)} values, found {len(value)}"
-            raise BundleError(msg)
-        return tuple(_value(inner, item, f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is Literal and value in args:
-        return value
-    if origin is dict and isinstance(value, dict):
-        return {str(key): _value(args[1], item, f"{where}.{key}") for key, item in value.items()}
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint in (int, str) and type(value) is hint:
-        return value
-    msg = f"{where}: {value!r} is not a {hint}"
-    raise BundleError(msg)
+_CARD_TYPES: dict[str, type[ModelCard]] = {
+    "UNetSpec": ModelCard[UNetSpec],
+    "SCNetSpec": ModelCard[SCNetSpec],
+}

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import MISSING, Field, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+from payerseg import records
 from payerseg.errors import ConfigError
 
 
@@ -41,11 +43,12 @@ def check_options(section: object) -> None:
     """
     hints = get_type_hints(type(section))
     for item in fields(section):  # type: ignore[arg-type]
-        value = _converted(getattr(section, item.name), hints[item.name])
+        value, hint = getattr(section, item.name), hints[item.name]
+        if is_dataclass(hint) and type(value) is hint:
+            continue
+        found, wanted = f"{item.name} = {_shown(value)}", f"expected {describe_type(hint)}"
+        value = records.convert(hint, value, found, wanted, ConfigError)
         object.__setattr__(section, item.name, value)
-        if not _fits(value, hints[item.name]):
-            msg = f"{item.name} = {value!r}; expected {describe_type(hints[item.name])}"
-            raise ConfigError(msg)
         _check_range(item, value)
 
 
@@ -79,35 +82,6 @@ def walk_options(kind: type, prefix: str) -> Iterator[tuple[str, Field[Any], Any
             yield f"{prefix}{item.name}", item, hints[item.name]
 
 
-def _converted(value: Any, hint: Any) -> Any:
-    if isinstance(value, list):
-        value = tuple(value)
-    if isinstance(value, tuple) and get_args(hint):
-        inner = get_args(hint)[0]
-        if get_origin(inner) is tuple:
-            inner = get_args(inner)[0]
-        return tuple(_converted(item, inner) for item in value)
-    wants_float = hint is float or float in get_args(hint)
-    if wants_float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return value in args
-    if origin is tuple:
-        if not isinstance(value, tuple) or (args[-1] is not Ellipsis and len(value) != len(args)):
-            return False
-        return all(_fits(item, args[0]) for item in value)
-    if origin is Union or (args and type(None) in args):
-        return any(_fits(value, arg) for arg in args)
-    if hint is bool or hint is int:
-        return type(value) is hint
-    return isinstance(value, hint)
-
-
 def _check_range(item: Field[Any], value: Any) -> None:
     low, high = item.metadata.get("at_least"), item.metadata.get("at_most")
     numbers = value if isinstance(value, tuple) else (value,)
@@ -115,8 +89,8 @@ def _check_range(item: Field[Any], value: Any) -> None:
         if not isinstance(number, int | float) or isinstance(number, bool):
             continue
         below, above = low is not None and number < low, high is not None and number > high
-        if below or above or number != number:  # noqa: PLR0124 (a NaN differs from itself)
-            msg = f"{item.name} = {value!r}; expected {describe_range(item)}"
+        if below or above or not math.isfinite(number):
+            msg = f"{item.name} = {_shown(value)}; expected {describe_range(item)}, finite"
             raise ConfigError(msg)
 
 
@@ -128,3 +102,8 @@ def describe_range(item: Field[Any]) -> str:
     if low is not None:
         return f"at least {low}"
     return f"at most {high}" if high is not None else "any number"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

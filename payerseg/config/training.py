@@ -5,13 +5,12 @@ A choice left out (None) takes the preset's value; presets are the recipes of `t
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from payerseg.config.load import parse_override, section_from_dict
+from payerseg.config.load import parse_override, read_toml, section_from_dict
 from payerseg.config.option import check_options, option
 from payerseg.errors import ConfigError
 
@@ -139,7 +138,7 @@ def load_training_config(
     """
     values: dict[str, Any] = {}
     if file is not None:
-        values.update(_section_of(_read(file), str(file)))
+        values.update(_section_of(read_toml(file), str(file)))
     for text in overrides:
         values.update(_section_of(parse_override(text), f"--set {text}"))
     values.update({key: value for key, value in (flags or {}).items() if value is not None})
@@ -172,11 +171,3 @@ def _section_of(table: dict[str, Any], where: str) -> dict[str, Any]:
         msg = f"{where}: a training reads the table [{SECTION}] only, found {sorted(table)}"
         raise ConfigError(msg)
     return table.get(SECTION, {})
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        msg = f"cannot read {path} as TOML: {error}"
-        raise ConfigError(msg) from error

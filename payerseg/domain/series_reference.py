@@ -1,15 +1,17 @@
 """Which files of a folder, zip or single file are one scan: a DICOM series as one thing.
 
-Standard library only: the driver reads it.
+The driver reads it, so without numpy.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
 
+from payerseg import records
 from payerseg.errors import UnreadableScan
 
 SERIES_SUFFIX = ".dicomseries"
@@ -47,7 +49,7 @@ class SeriesReference:
 
     def to_json(self) -> str:
         """Return indented JSON, ASCII: names of files need not be valid Unicode."""
-        data = {"format": SERIES_FORMAT, **asdict(self), "source": str(self.source)}
+        data = {"format": SERIES_FORMAT, **records.to_plain(self)}
         return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
     @classmethod
@@ -55,18 +57,24 @@ class SeriesReference:
         """Read what `to_json` wrote.
 
         Raises:
-            UnreadableScan: it is something else.
-            OSError: it is not there or cannot be read.
+            UnreadableScan: it is not there, or something else, or names files outside its source.
         """
-        text = path.read_text(encoding="utf-8", errors="replace")
-        try:
-            data = json.loads(text)
-            if data.pop("format") != SERIES_FORMAT:
-                msg = f"{path.name} is of another format version; run 'payerseg run' on the DICOM input"
-                raise UnreadableScan(msg)
-            frames = {name: tuple(map(int, kept)) for name, kept in data["frames"].items()}
-            members = tuple(map(str, data["members"]))
-            return cls(Path(data["source"]), members, frames, str(data["reason"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            msg = f"{path.name} is no DICOM series file ({error!r}); run 'payerseg run' on the DICOM input"
-            raise UnreadableScan(msg) from error
+        remedy = "run 'payerseg run' on the DICOM input"
+        data = records.read(dict[str, Any], path, remedy, UnreadableScan)
+        if data is None or data.pop("format", None) != SERIES_FORMAT:
+            msg = f"{path.name} is no DICOM series file, or of another format version; {remedy}"
+            raise UnreadableScan(msg)
+        reference = records.convert(cls, data, path.name, remedy, UnreadableScan)
+        outside = [name for name in reference.members if not _lies_below(name)]
+        if outside:
+            msg = (
+                f"{path.name} names {outside[0]!r}, which is not below {reference.source}; {remedy}"
+            )
+            raise UnreadableScan(msg)
+        return reference
+
+
+def _lies_below(name: str) -> bool:
+    """Tell whether a member's name stays in the folder that it is relative to."""
+    pure = PurePosixPath(name.replace("\\", "/"))
+    return not pure.is_absolute() and ".." not in pure.parts and "\0" not in name

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from payerseg import records
 from payerseg.domain.grid import Grid
 from payerseg.domain.volume import Volume
 from payerseg.errors import ArtifactError, GridMismatch
@@ -112,37 +112,19 @@ class ScanRecord:
 
     def to_json(self) -> str:
         """Return indented JSON with sorted keys; numbers keep all their digits."""
-        data = {"format": SCAN_RECORD_FORMAT, **asdict(self)}
-        return (
-            json.dumps(data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-        )
+        return records.to_json({"format": SCAN_RECORD_FORMAT, **records.to_plain(self)})
 
     @classmethod
-    def from_json(cls, text: str, source: str = "scan.json") -> ScanRecord:
+    def from_json(cls, text: str | bytes, source: str = "scan.json") -> ScanRecord:
         """Read what `to_json` wrote.
 
         Raises:
             ArtifactError: something else was written there.
+            BadGeometry: a grid of it is none.
         """
-        try:
-            data = json.loads(text)
-            if data.pop("format") != SCAN_RECORD_FORMAT:
-                msg = f"{source} has another format version; run the preparation again"
-                raise ArtifactError(msg)
-            return cls(
-                file_name=data["file_name"],
-                source=SourceHeader(**{**data["source"], "grid": _grid(data["source"]["grid"])}),
-                orientation=Orientation(
-                    **{key: tuple(v) for key, v in data["orientation"].items()}
-                ),
-                ct_grid=_grid(data["ct_grid"]),
-                facts=data["facts"],
-                notes=tuple(Note(**note) for note in data["notes"]),
-            )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            msg = f"{source} is not a scan record ({error!r}); run the preparation again"
-            raise ArtifactError(msg) from error
-
-
-def _grid(data: dict[str, Any]) -> Grid:
-    return Grid(**{key: tuple(value) for key, value in data.items()})
+        remedy = "run the preparation again"
+        data = records.decode(dict[str, Any], text, source, remedy)
+        if data.pop("format", None) != SCAN_RECORD_FORMAT:
+            msg = f"{source} is no scan record, or of another format version; {remedy}"
+            raise ArtifactError(msg)
+        return records.convert(cls, data, source, remedy)

@@ -7,7 +7,6 @@ creation: there, two convolutions of equal shape can change places unnoticed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import h5py
 import keras
 import numpy as np
 
+from payerseg.atomic import replacing, write_text
 from payerseg.config.model_card import CARD_FILE, WEIGHTS_FILE, ModelCard, NetworkSpec
 from payerseg.config.weights import checkpoint_prefix, file_sha256, read_checked_card
 from payerseg.errors import BundleError, ConfigError
@@ -58,29 +58,35 @@ class ModelBundle:
                 msg = f"{prefix} is a checkpoint, which does not say its stage; name the stage"
                 raise BundleError(msg)
             card, weights = import_checkpoint(prefix, stage)
+            model = _build(card, path)
         else:
             card = read_checked_card(path, stage)
-            weights = read_weights(path / WEIGHTS_FILE)
-        bundle = cls(card, weights, path)
-        bundle.network()
-        return bundle
+            model = _build(card, path)
+            weights = read_weights(path / WEIGHTS_FILE, _shapes(model))
+        assign_weights(model, weights, str(path))
+        return cls(card, weights, path)
 
     def network(self, dtype: str = "float32") -> keras.Model:
         """Build the network and put the weights in.
 
         Args:
             dtype: Keras dtype policy, as in `build_network`.
-
-        Raises:
-            BundleError: a variable is missing, left over, or has another shape.
         """
-        try:
-            model = build_network(self.card.network, dtype)
-        except ConfigError as error:
-            msg = f"the card of {self.path} describes no network: {error}"
-            raise BundleError(msg) from error
+        model = _build(self.card, self.path, dtype)
         assign_weights(model, self.weights, str(self.path))
         return model
+
+
+def _build(card: ModelCard, path: Path, dtype: str = "float32") -> keras.Model:
+    try:
+        return build_network(card.network, dtype)
+    except ConfigError as error:
+        msg = f"the card of {path} describes no network: {error}"
+        raise BundleError(msg) from error
+
+
+def _shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
+    return {variable.path: tuple(variable.shape) for variable in model.weights}
 
 
 def assign_weights(model: keras.Model, weights: Arrays, source: str) -> None:
@@ -90,9 +96,7 @@ def assign_weights(model: keras.Model, weights: Arrays, source: str) -> None:
         BundleError: a variable is missing, left over, has another shape, or is not finite.
     """
     variables = {variable.path: variable for variable in model.weights}
-    check_shapes(
-        {name: tuple(variable.shape) for name, variable in variables.items()}, weights, source
-    )
+    check_shapes(_shapes(model), weights, source)
     for name, variable in variables.items():
         if not np.all(np.isfinite(weights[name])):
             msg = f"{source}: {name} holds values that are not finite; the weights are unusable"
@@ -100,7 +104,11 @@ def assign_weights(model: keras.Model, weights: Arrays, source: str) -> None:
         variable.assign(weights[name].astype(np.float32))
 
 
-def check_shapes(expected: Mapping[str, tuple[int, ...]], found: Arrays, source: str) -> None:
+def check_shapes(
+    expected: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, np.ndarray | h5py.Dataset],
+    source: str,
+) -> None:
     """Compare names and shapes.
 
     Raises:
@@ -132,7 +140,7 @@ def network_arrays(model: keras.Model) -> dict[str, np.ndarray]:
 
 def network_shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
     """Return the shape of every variable of a network by path."""
-    return {variable.path: tuple(variable.shape) for variable in build_network(spec).weights}
+    return _shapes(build_network(spec))
 
 
 def save(model: keras.Model | Arrays, card: ModelCard, folder: Path) -> ModelCard:
@@ -155,17 +163,10 @@ def save(model: keras.Model | Arrays, card: ModelCard, folder: Path) -> ModelCar
     """
     arrays = network_arrays(model) if isinstance(model, keras.Model) else model
     check_shapes(network_shapes(card.network), arrays, "model to save")
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{WEIGHTS_FILE}.{os.getpid()}.part"
-    try:
+    with replacing(folder / WEIGHTS_FILE) as temporary:
         write_weights(arrays, temporary, card.weights_dtype)
         written = replace(card, weights_sha256=file_sha256(temporary))
-        temporary.replace(folder / WEIGHTS_FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
-    temporary = folder / f".{CARD_FILE}.{os.getpid()}.part"
-    temporary.write_text(written.to_json(), encoding="utf-8")
-    temporary.replace(folder / CARD_FILE)
+    write_text(folder / CARD_FILE, written.to_json())
     return written
 
 
@@ -187,22 +188,37 @@ def write_weights(arrays: Arrays, path: Path, dtype: str = "float32") -> None:
             file.create_dataset(name, data=stored, track_times=False)
 
 
-def read_weights(path: Path) -> dict[str, np.ndarray]:
+def read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Read all arrays of a weights file, as float32.
 
+    What the file says of itself is compared with `shapes` before a value is read: a few bytes can claim
+    gigabytes, and a dataset may lie in another file.
+
     Raises:
-        BundleError: not HDF5, cut off, or holding something else than arrays of floats.
+        BundleError: not HDF5, cut off, or holding something else than these arrays of floats.
     """
-    arrays: dict[str, np.ndarray] = {}
+    found: dict[str, h5py.Dataset] = {}
 
     def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset):
-            arrays[name] = np.asarray(item[()], np.float32)
+            found[name] = item
 
     try:
         with h5py.File(path, "r") as file:
             file.visititems(visit)
+            check_shapes(shapes, found, str(path))
+            for name, dataset in found.items():
+                _check_storage(name, dataset)
+            return {name: np.asarray(dataset[()], np.float32) for name, dataset in found.items()}
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         msg = f"{path} cannot be read as weights ({error}); it is truncated or no HDF5 file"
         raise BundleError(msg) from error
-    return arrays
+
+
+def _check_storage(name: str, dataset: h5py.Dataset) -> None:
+    if dataset.dtype.kind != "f":
+        msg = f"{name} is of type {dataset.dtype}, expected floats"
+        raise TypeError(msg)
+    if dataset.is_virtual or dataset.external:
+        msg = f"{name} lies in another file"
+        raise ValueError(msg)

@@ -215,7 +215,7 @@ def _series_reference(path: Path) -> SeriesReference | None:
         return None
     try:
         return SeriesReference.read(path)
-    except (OSError, UnreadableScan):
+    except UnreadableScan:
         return None
 
 

@@ -10,6 +10,7 @@ from payerseg.config.load import (
     to_toml,
 )
 from payerseg.config.schema import GraphConfig, RunConfig, VertebraeLocalizationConfig
+from payerseg.config.training import load_training_config
 from payerseg.errors import ConfigError
 
 
@@ -74,6 +75,11 @@ def test_nested_key_and_list():
         ("vertebrae_localization.graph=3", "expected a table"),
         ("vertebrae_localization.tile_size_zyx=[1, 2]", "a list of 3"),
         ("vertebrae_localization.tile_size_zyx=[1, 2, 3]", "at least 16"),
+        ("driver.silence_s=inf", "finite"),
+        ("driver.silence_s=" + "9" * 5_000, "expected number"),
+        ("driver.silence_s=" + "9" * 400, "expected number"),
+        ("driver.threads=" + "[" * 10_000, "expected whole number"),
+        ("driver.device=" + "[" * 400 + "]" * 400, "expected text"),
         ("threshold=0.4", "expected section.key=value"),
         ("driver.threads", "expected section.key=value"),
     ],
@@ -97,6 +103,27 @@ def test_a_wrong_file_is_named(tmp_path):
         load_config(file=file)
     with pytest.raises(ConfigError, match="cannot read"):
         load_config(file=tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "[" * 100_000,
+        "[[[",
+        "[driver]\nsilence_s = " + "9" * 100_000,
+        "x = " + "{a=" * 20_000,
+        "a." * 1_000 + "b = 1",
+        "caf\xe9".encode("latin-1"),
+    ],
+)
+def test_a_hostile_file_is_named(tmp_path, text):
+    file = tmp_path / "my.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=r"my\.toml") as caught:
+        load_config(file=file)
+    assert len(str(caught.value)) < 1000
+    with pytest.raises(ConfigError):
+        load_training_config(file)
 
 
 def test_unknown_preset_names_the_nearest():

@@ -144,6 +144,43 @@ def test_weights_of_another_network(folder, change, message):
         ModelBundle.open(folder, STAGE)
 
 
+def other(file, **how):
+    """Put another dataset in the place of the head's kernel."""
+    shape = file["head/kernel"].shape
+    del file["head/kernel"]
+    if "layout" in how:
+        layout = h5py.VirtualLayout(shape=shape, dtype="f4")
+        layout[:] = h5py.VirtualSource(how["layout"], "x", shape=shape)
+        file.create_virtual_dataset("head/kernel", layout)
+    else:
+        file.create_dataset("head/kernel", **({"shape": shape, "dtype": "f4"} | how))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"shape": (100_000, 17_000), "chunks": (1000, 1000)}, r"head/kernel has shape"),
+        ({"external": [("/etc/hostname", 0, 64)]}, "lies in another file"),
+        ({"layout": "secret.h5"}, "lies in another file"),
+        ({"dtype": "c8"}, "expected floats"),
+        ({"dtype": "i4"}, "expected floats"),
+    ],
+)
+def test_weights_that_claim_too_much_or_lie_elsewhere_are_not_read(
+    folder, monkeypatch, how, message
+):
+    rewrite(folder, lambda file: other(file, **how))
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda *_: pytest.fail("a value was read"))
+    with pytest.raises(BundleError, match=message):
+        ModelBundle.open(folder, STAGE)
+
+
+def test_the_other_byte_order_is_the_same(folder):
+    expected = ModelBundle.open(folder, STAGE).weights["head/kernel"]
+    rewrite(folder, lambda file: other(file, data=expected.astype(">f4"), dtype=">f4"))
+    np.testing.assert_array_equal(ModelBundle.open(folder, STAGE).weights["head/kernel"], expected)
+
+
 def test_a_file_that_is_no_hdf5(folder):
     (folder / "model.weights.h5").write_bytes(b"not weights")
     card = json.loads((folder / "model.json").read_text())
