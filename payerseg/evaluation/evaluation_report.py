@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -213,19 +212,20 @@ def as_markdown(evaluation: Evaluation) -> str:
 
 def as_html(evaluation: Evaluation) -> str:
     """Return one page that needs nothing else, with plots."""
-    vertebrae = vertebra_table(evaluation.cases)
-    title = f"Evaluation of {evaluation.name}"
-    body = [f"<h1>{escape(title)}</h1>", _html_table(figure_rows(evaluation.figures))]
-    body.append("<p>In brackets 95 % intervals (bootstrap over scans).</p>")
-    if evaluation.comparison is not None:
-        body += ["<h2>Comparison</h2>", _html_table(comparison_rows(evaluation.comparison))]
-    body += ["<h2>By level</h2>", *_charts(vertebrae)]
-    body += ["<h2>Scans</h2>", _html_table(scan_rows(evaluation.cases))]
-    if evaluation.left_out:
-        rows = [["left out", "why"], *([k, v] for k, v in evaluation.left_out.items())]
-        body += ["<h2>Not scored</h2>", _html_table(rows)]
-    body.append(f"<footer>payerseg {escape(__version__)}</footer>")
-    return _PAGE.format(title=escape(title), body="\n".join(body))
+    import jinja2
+
+    texts = jinja2.Environment(
+        loader=jinja2.PackageLoader("payerseg.evaluation", ""), autoescape=True, trim_blocks=True
+    )
+    return texts.get_template("report.html").render(
+        title=f"Evaluation of {evaluation.name}",
+        figures=figure_rows(evaluation.figures),
+        comparison=comparison_rows(evaluation.comparison) if evaluation.comparison else None,
+        charts=_charts(vertebra_table(evaluation.cases)),
+        scans=scan_rows(evaluation.cases),
+        left_out=[["left out", "why"], *evaluation.left_out.items()],
+        version=__version__,
+    )
 
 
 def _charts(vertebrae: pd.DataFrame) -> list[str]:
@@ -274,38 +274,3 @@ def _or_dash(value: int | None) -> str:
 def _markdown_table(rows: Rows) -> str:
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
-
-
-def _html_table(rows: Rows) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 15px/1.45 system-ui, sans-serif; max-width: 960px; margin: 2rem auto; padding: 0 1rem; }}
-table {{ border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }}
-th, td {{ border-bottom: 1px solid #8886; padding: .25rem .7rem; text-align: left; }}
-svg {{ width: 100%; margin: .6rem 0; }}
-svg text {{ fill: currentColor; font: 11px system-ui, sans-serif; }}
-svg .title {{ font-weight: 600; font-size: 13px; }}
-svg .small {{ text-anchor: middle; font-size: 9px; }}
-svg .tick {{ text-anchor: end; }}
-svg .grid {{ stroke: #8884; }}
-footer {{ color: #888; margin: 2rem 0; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""

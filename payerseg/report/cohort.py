@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import asdict
-from html import escape
 from typing import Any
 from urllib.parse import quote
 
@@ -13,9 +11,8 @@ from payerseg.domain.colors import hex_color_of
 from payerseg.domain.vertebra import Vertebra
 from payerseg.report.cohort_cases import QUANTITIES, CohortCase, comparable, find_outliers
 from payerseg.report.findings import TITLES
-from payerseg.report.html_text import NO_NETWORK, asset, embedded_json, fill
+from payerseg.report.pages import png_source, render
 from payerseg.report.ratings import RATINGS_FORMAT, Ratings
-from payerseg.version import __version__
 
 
 def cohort_page(name: str, key: str, cases: Sequence[CohortCase], ratings: Ratings) -> str:
@@ -38,17 +35,7 @@ def cohort_page(name: str, key: str, cases: Sequence[CohortCase], ratings: Ratin
         "titles": TITLES,
         "levels": {v.name: hex_color_of(v.verse_label) for v in Vertebra},
     }
-    return fill(
-        "cohort.html",
-        {
-            "policy": NO_NETWORK,
-            "title": escape(name),
-            "style": asset("page.css") + asset("cohort.css"),
-            "version": escape(__version__),
-            "facts": embedded_json(facts),
-            "script": asset("charts.js") + asset("cohort.js").replace('"use strict";\n', "", 1),
-        },
-    )
+    return render("cohort.html", {"title": name, "data": facts})
 
 
 def _case(case: CohortCase) -> dict[str, Any]:
@@ -70,12 +57,6 @@ def _case(case: CohortCase) -> dict[str, Any]:
             for row in case.vertebrae
         ],
         "page": quote(case.page.as_posix()) if case.page else None,
-        "picture": _source(case),
+        "picture": png_source(case.picture.read_bytes()) if case.picture else None,
         "seconds": round(case.seconds, 1),
     }
-
-
-def _source(case: CohortCase) -> str | None:
-    if case.picture is None:
-        return None
-    return f"data:image/png;base64,{base64.b64encode(case.picture.read_bytes()).decode('ascii')}"

@@ -39,6 +39,13 @@ TITLES = {
 }
 """Every code, in the order in which findings of one severity are listed."""
 
+SHORT_TITLES = {
+    "naming": "name", "gap": "gap", "doubled_level": "doubled?", "wide_spacing": "skipped?",
+    "order": "order", "outside_scan": "outside", "empty_mask": "no mask",
+    "off_landmark": "off centre", "size": "size", "leak": "leak", "fragments": "pieces",
+    "asymmetry": "asymmetric", "segmentation": "mask", "metal": "metal", "border": "cut",
+    "edited": "edited", "scan": "scan",
+}  # fmt: skip
 _CODE_ORDER = {code: place for place, code in enumerate(TITLES)}
 
 

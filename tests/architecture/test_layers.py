@@ -80,6 +80,8 @@ CONFINED = {  # third party → where it may be imported
     "pydicom": ("payerseg/dicom/*", "payerseg/exports/dicom_seg.py"),
     "highdicom": ("payerseg/exports/dicom_seg.py",),
     "PIL": ("payerseg/imaging/pictures.py", "payerseg/report/*"),
+    "jinja2": ("payerseg/report/pages.py", "payerseg/evaluation/evaluation_report.py"),
+    "markupsafe": ("payerseg/report/pages.py",),
     "trimesh": ("payerseg/exports/*",),
     "skimage": ("payerseg/exports/*",),
     "numpy": ("payerseg/*", "payerseg/*/*"),

@@ -10,7 +10,7 @@ from payerseg.config.schema import QualityReportConfig
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.report.case_report import build_report
-from payerseg.report.html_text import embedded_json
+from payerseg.report.pages import render
 from payerseg.results.manifest import StageManifest
 
 EVIL = "<script>alert(1)</script>&\"'"
@@ -119,7 +119,7 @@ def test_one_vertebra_is_enough(facts, with_marks):
 
 
 def test_embedded_json_cannot_end_its_script():
-    text = embedded_json({"a": "</script><!--\u2028"})
-    assert "<" not in text
-    assert "\u2028" not in text
-    assert json.loads(text) == {"a": "</script><!--\u2028"}
+    page = render("cohort.html", {"title": "", "data": {"a": "</script><!--\u2028"}})
+    assert page.count("</script>") == 2
+    assert "\u2028" not in page
+    assert embedded(page) == {"a": "</script><!--\u2028"}
