@@ -2,14 +2,14 @@
 
 Which matrix counts (`choose_affine`): sform if its code is above 0 and it is usable, else qform if its code
 is above 0 and it is usable, else pixdim with nibabel's default (x to the left, origin in the middle). That
-is nibabel's rule, made to survive unusable matrices. Where qform and sform disagree, sform counts and a note
-says by how much.
+is nibabel's rule, made to survive unusable matrices: labels lie where viewers show the scan. Where the header
+contradicts itself on sizes or directions, or names no orientation, a person must look; where qform and sform
+differ by a shift only, a note says by how much.
 """
 
 from __future__ import annotations
 
 import base64
-from io import BytesIO
 from pathlib import Path
 
 import nibabel as nib
@@ -25,6 +25,9 @@ from payerseg.imaging.scan_record import Fact, Note, SourceHeader
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FORM_DISAGREEMENT_MM = 0.1
 """qform and sform that place a corner further apart than this are reported."""
+SPACING_DISAGREEMENT = 0.01
+"""Part of a spacing, and of 1 in a direction, by which the fields of a header may differ by rounding."""
+_EXTENSION_STEP = 16
 _NIFTI1_BYTES, _NIFTI2_BYTES = 348, 540
 _UNUSABLE_DETERMINANT = 1e-3
 _QUATERNION_LIMIT = 1.01
@@ -63,6 +66,8 @@ def read_nifti(path: Path) -> RawScan:
     if is_gzip(path) != path.name.lower().endswith(".gz"):
         notes.append(Note("misnamed", "the file name says otherwise than the content about gzip"))
     slope, intercept = header.get_slope_inter()
+    notes += _scaling_notes(header)
+    notes += _extension_notes(path, header)
     source = SourceHeader(_format_name(header), grid, _geometry_of(header))
     facts["stored_type"] = kind.name
     return RawScan(
@@ -151,13 +156,16 @@ def choose_affine(header: Header) -> tuple[np.ndarray, dict[str, Fact], list[Not
             notes.append(Note(f"bad_{name}", message))
     if units in ("metre", "micron"):
         notes.append(Note("units", f"the header says {units}; taken as mm, as nibabel does"))
-    if sform is not None and qform is not None:
-        notes.extend(_disagreement(sform, qform, header))
+    if sform is not None:
+        notes += _disagreement(sform, qform, header)
     affine, taken_from = (sform, "sform") if sform is not None else (qform, "qform")
     if affine is None:
         affine, taken_from = _usable(_with_sound_pixdim(header).get_base_affine()), "pixdim"
-        message = "the header names no usable orientation; taken as LAS, as nibabel does"
-        notes.append(Note("no_orientation", message))
+        message = (
+            "the header names no usable orientation: left and right, or front and back, may be "
+            "exchanged; taken as LAS, as nibabel does"
+        )
+        notes.append(Note("no_orientation", message, review=True))
     if affine is None:
         pixdim = header["pixdim"][1:4].tolist()
         msg = f"neither sform, qform nor pixdim {pixdim} of the header is a usable geometry"
@@ -188,7 +196,7 @@ def _read_header(path: Path) -> Header:
         msg = f"{path.name} is {what}; expected a single-file NIfTI image (.nii or .nii.gz)"
         raise UnreadableScan(msg)
     try:
-        header = kind.from_fileobj(BytesIO(head), check=False)
+        header = kind(head[: kind.template_dtype.itemsize], check=False)
         header.get_data_shape(), header.get_data_dtype(), header.get_slope_inter()
     except (nib.spatialimages.HeaderDataError, ValueError, KeyError) as error:
         msg = f"the NIfTI header of {path.name} is damaged ({error})"
@@ -250,7 +258,25 @@ def _with_unit_quaternion(header: Header) -> Header:
     return header
 
 
-def _disagreement(sform: np.ndarray, qform: np.ndarray, header: Header) -> list[Note]:
+def _disagreement(sform: np.ndarray, qform: np.ndarray | None, header: Header) -> list[Note]:
+    """Compare the sform, which counts, with pixdim and qform."""
+    lengths, pixdim = np.linalg.norm(sform[:3, :3], axis=0), np.abs(header["pixdim"][1:4])
+    known = np.isfinite(pixdim) & (pixdim > 0)
+    if np.any(np.abs(lengths - pixdim)[known] > SPACING_DISAGREEMENT * lengths[known]):
+        said = (" x ".join(f"{v:.4g}" for v in sizes) for sizes in (lengths, pixdim))
+        message = "the header contradicts itself: voxels of {} mm by sform, {} mm by pixdim".format(
+            *said
+        )
+        return [Note("spacing_contradiction", f"{message}; the sform counts", review=True)]
+    if qform is None:
+        return []
+    turned = np.abs(sform[:3, :3] / lengths - qform[:3, :3] / np.linalg.norm(qform[:3, :3], axis=0))
+    if np.max(turned) > SPACING_DISAGREEMENT and not _is_shear(sform):
+        message = (
+            "the header contradicts itself: qform and sform turn the scan differently; the sform "
+            "counts, as in nibabel"
+        )
+        return [Note("orientation_contradiction", message, review=True)]
     ends = [(0.0, n - 1.0) for n in header.get_data_shape()[:3]]
     corners = np.array(np.meshgrid(*ends, [1.0])).reshape(4, -1)
     gap = float(np.max(np.linalg.norm((sform - qform) @ corners, axis=0)))
@@ -258,6 +284,38 @@ def _disagreement(sform: np.ndarray, qform: np.ndarray, header: Header) -> list[
         return []
     message = f"qform and sform place a corner {gap:.2f} mm apart; the sform counts, as in nibabel"
     return [Note("qform_sform_differ", message)]
+
+
+def _is_shear(matrix: np.ndarray) -> bool:
+    """Tell whether no quaternion can hold a matrix, so that a qform must differ from it."""
+    columns = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
+    return bool(np.max(np.abs(columns.T @ columns - np.eye(3))) > SPACING_DISAGREEMENT)
+
+
+def _scaling_notes(header: Header) -> list[Note]:
+    """Tell what of a damaged rescaling was not used: nibabel takes such a scaling as none."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if np.isinf(slope):
+        message = f"the header's scl_slope is {slope:g}; values are taken as stored"
+        return [Note("bad_scaling", message, review=True)]
+    if slope == 0 and intercept != 0:
+        message = f"scl_slope 0 means no scaling; scl_inter {intercept:g} was not used"
+        return [Note("unused_intercept", message)]
+    return []
+
+
+def _extension_notes(path: Path, header: Header) -> list[Note]:
+    """Walk over the header's extensions, which hold nothing that is needed, and tell of a damaged one."""
+    size, stop = header.sizeof_hdr + 4, int(header["vox_offset"])
+    if stop <= size or read_head(path, size)[header.sizeof_hdr] == 0:
+        return []
+    block, at = read_head(path, stop), size
+    while at + 8 <= stop:
+        step = int.from_bytes(block[at : at + 4], "little" if header.endianness == "<" else "big")
+        if step < _EXTENSION_STEP or step % _EXTENSION_STEP or at + step > stop:
+            return [Note("bad_extension", "an extension of the header is damaged; ignored")]
+        at += step
+    return []
 
 
 def _format_name(header: Header) -> str:
