@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from payerseg.imaging.raw_scan import RawScan, require_plausible_grid, require_t
 from payerseg.imaging.scan_record import SourceHeader
 
 ItkImage = sitk.Image  # for annotations in rooms that do not import SimpleITK
+_HEADER_BYTES = 1 << 16
+_DATA_FILE = re.compile(r"^(?:ElementDataFile\s*=|data ?file:)\s*((?:LIST.*\n(?:.*\n?)*)|.*)", re.M | re.I)
+"""What follows is the name of the voxels' file, or after LIST one name a line to the end."""
 READERS = {
     ".mha": ("MetaImageIO", "meta"),
     ".mhd": ("MetaImageIO", "meta"),
@@ -31,6 +35,7 @@ def read_itk(path: Path) -> RawScan:
         NotAThreeDimensionalScan: 2D, several volumes, or several values per voxel.
     """
     reader_name, format_name = READERS[path.suffix.lower()]
+    _refuse_data_elsewhere(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(reader_name)
     reader.SetFileName(str(path))
@@ -98,6 +103,20 @@ def _foreseen(error: RuntimeError, path: Path, format_name: str) -> InputError:
     reason = text.strip().rsplit("\n", 1)[-1]
     msg = f"{path.name} cannot be read as {format_name} ({reason}); is it complete?"
     return UnreadableScan(msg)
+
+
+def _refuse_data_elsewhere(path: Path) -> None:
+    """Refuse a header whose voxels lie outside its folder: it could name any file of this machine."""
+    with path.open("rb") as file:
+        head = file.read(_HEADER_BYTES).split(b"\n\n", 1)[0].decode("latin-1")
+    named = _DATA_FILE.search(head)
+    for name in named[1].splitlines() if named else ():
+        if name.strip().startswith(("/", "\\")) or ".." in re.split(r"[\\/]", name.strip()):
+            msg = (
+                f"{path.name} names its voxels outside its own folder ({name.strip()[:200]}); put "
+                "them beside it and name them without a folder"
+            )
+            raise UnreadableScan(msg)
 
 
 def _require_one_value(reader: sitk.ImageFileReader, path: Path) -> None:

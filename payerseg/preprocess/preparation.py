@@ -17,7 +17,13 @@ from payerseg.imaging.files import read_scan
 from payerseg.imaging.orient import axis_codes, closest_orientation
 from payerseg.imaging.raw_scan import RawScan
 from payerseg.imaging.scan_record import Fact, Note, ScanRecord
-from payerseg.preprocess.hounsfield import AIR_HU, ValueRepair, judge_values, sample_of
+from payerseg.preprocess.hounsfield import (
+    AIR_HU,
+    ValueRepair,
+    ValueVerdict,
+    judge_values,
+    sample_of,
+)
 
 HU_RANGE = (-1024, 8192)
 """REFERENCE §1 clamps there; metal above is as bright as it gets."""
@@ -53,17 +59,16 @@ def prepare_raw(raw: RawScan, name: str, settings: PreparationConfig) -> Prepare
     orientation = closest_orientation(raw.grid)
     stored = orientation.apply(Volume(raw.array, raw.grid))
     view = replace(raw, array=stored.array, grid=stored.grid)
-    repair = ValueRepair()
-    notes = list(raw.notes)
+    verdict = ValueVerdict(ValueRepair(), (), {})
     if settings.check_hounsfield:
-        sample = replace(raw, array=sample_of(view.array)).values()
-        repair, remarks = judge_values(sample, name)
-        notes += remarks
+        verdict = judge_values(replace(raw, array=sample_of(view.array)).values(), name)
+    repair = verdict.repair
+    notes = [*raw.notes, *verdict.notes]
     hounsfield, counts = _to_hounsfield(view, repair)
     ct = Volume(hounsfield, stored.grid)
     notes += _count_notes(counts, hounsfield.size)
     facts = {
-        **raw.facts, **counts, **_quantiles(hounsfield), "orientation": axis_codes(raw.grid),
+        **raw.facts, **verdict.facts, **counts, **_quantiles(hounsfield), "orientation": axis_codes(raw.grid),
         "slope": raw.slope, "intercept": raw.intercept, "offset_removed": repair.offset,
         "sheared": not raw.grid.is_orthonormal,
     }  # fmt: skip

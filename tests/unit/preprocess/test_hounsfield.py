@@ -10,6 +10,11 @@ from payerseg.preprocess.hounsfield import ValueRepair, judge_values, sample_of
 SHAPE = (60, 80, 80)
 
 
+def judge(values, name="scan.nii.gz"):
+    verdict = judge_values(values, name)
+    return verdict.repair, verdict.notes, verdict.facts
+
+
 def body(noise_hu=12.0, seed=0):
     """A crude but honest CT histogram: air, lung, fat, soft tissue, bone, a little metal."""
     rng = np.random.default_rng(seed)
@@ -75,7 +80,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_accepted_as_it_is(name):
-    repair, _ = judge_values(GOOD[name](), "scan.nii.gz")
+    repair = judge_values(GOOD[name](), "scan.nii.gz").repair
     assert repair.is_identity
 
 
@@ -89,7 +94,7 @@ def test_refused_with_the_reason(name):
 @pytest.mark.parametrize("offset", [1024.0, 8192.0])
 def test_an_offset_is_found_and_told(name, offset):
     values = np.maximum(GOOD[name]() + offset, 0)
-    repair, notes = judge_values(values, "scan.nii.gz")
+    repair, notes, _ = judge(values, "scan.nii.gz")
     assert repair == ValueRepair(offset)
     assert [note.code for note in notes if note.code == "offset_removed"]
     np.testing.assert_allclose(repair.apply(values), np.maximum(GOOD[name](), -offset))
@@ -97,25 +102,84 @@ def test_an_offset_is_found_and_told(name, offset):
 
 def test_an_offset_behind_negative_padding():
     values = np.where(np.arange(SHAPE[2]) < 10, -2000, body() + 1024)
-    repair, _ = judge_values(np.where(values > -1500, np.maximum(values, 0), values), "scan.nii.gz")
+    repair = judge_values(np.where(values > -1500, np.maximum(values, 0), values), "scan.nii.gz").repair
     assert repair == ValueRepair(1024.0)
 
 
 def test_a_lost_sign_is_restored():
     wrapped = np.rint(body()).astype(np.int16).astype(np.uint16)
-    repair, notes = judge_values(wrapped, "scan.nii.gz")
+    repair, notes, _ = judge(wrapped, "scan.nii.gz")
     assert repair == ValueRepair(unwrap=True)
     assert "sign_restored" in {note.code for note in notes}
     np.testing.assert_array_equal(repair.apply(wrapped), np.rint(body()))
 
 
-def test_padding_and_windows_are_noted():
-    _, notes = judge_values(GOOD["padding"](), "scan.nii.gz")
-    assert {note.code for note in notes} == {"padding"}
-    _, notes = judge_values(np.clip(body(), -160, 240), "scan.nii.gz")
-    assert {note.code for note in notes} == {"bone_cut_off"}
-    _, notes = judge_values(body(), "scan.nii.gz")
-    assert not notes
+def test_padding_is_noted():
+    assert {note.code for note in judge(GOOD["padding"]())[1]} == {"padding"}
+    assert not judge(body())[1]
+
+
+@pytest.mark.parametrize(("low", "high"), [(-160, 240), (-500, 1300), (-1024, 340)])
+def test_a_window_is_reviewed_and_its_ends_are_remembered(low, high):
+    values = np.rint(body())
+    bone = values > 250
+    values[bone] += np.random.default_rng(1).exponential(400, bone.sum())
+    _, notes, facts = judge(np.clip(values, low, high))
+    assert [(note.code, note.review) for note in notes] == [("bone_cut_off", True)]
+    assert facts.get("hu_ceiling") == high
+    assert facts.get("hu_floor") == (low if low > -1000 else None)
+
+
+def test_the_usual_end_of_a_scanners_range_is_no_window():
+    values = body()
+    values[:2, :2] = 9000
+    for top in (2496, 3071, 8191):
+        _, notes, facts = judge(np.clip(values, -1024, top))
+        assert (notes, facts) == ((), {})
+
+
+def test_a_lost_offset_under_noise_and_overshoot():
+    """Air that noise or a spline takes below zero hid the offset."""
+    noisy = body(40.0) + 1024
+    assert np.percentile(noisy, 0.5) < -20
+    assert judge(noisy)[0] == ValueRepair(1024.0)
+    for offset in (1024.0, 2048.0, 4096.0):
+        assert judge(body(40.0) + offset)[0] == ValueRepair(offset)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (lambda: body() / 2, "half of what they should be"),
+        (lambda: body() * 2, "twice what they should be"),
+        (lambda: -body(), "wrong sign"),
+        (lambda: -np.rint(body()).clip(-1000, 3071), "wrong sign"),
+        (lambda: (np.clip(body(), -1000, 3000) + 1000) / 2 - 1000, "Hounsfield"),
+        (lambda: np.rint((np.clip(body(), -1000, 2000) + 1000) / 3000 * 255) - 128, "8-bit"),
+        (lambda: np.rint((np.clip(body(), -160, 240) + 160) / 400 * 255) - 128, "8-bit"),
+        (lambda: body() * 0.8, "air lies at -8"),
+        (lambda: body() + 200, "air lies at -8"),
+        (lambda: magnetic() - 500, "Hounsfield"),
+        (lambda: magnetic() - 1024, "Hounsfield"),
+        (lambda: magnetic(top=400.0) - 1024, "Hounsfield"),
+    ],
+)
+def test_wrong_scale_sign_and_shift_are_refused(values, told):
+    with pytest.raises(NotHounsfield, match=told):
+        judge(values())
+
+
+def test_what_is_only_unlike_is_reviewed():
+    """A cone-beam CT: soft tissue at 164."""
+    values = np.where(body(0) > -500, 0.65 * body() + 150, -1000)
+    _, notes, _ = judge(values)
+    assert [(note.code, note.review) for note in notes] == [("doubtful_values", True)]
+
+
+def test_much_metal_is_no_fault():
+    values = body()
+    values.ravel()[np.random.default_rng(0).integers(0, values.size, values.size // 50)] = 30000
+    assert judge(values)[:2] == (ValueRepair(), ())
 
 
 def test_the_sample_is_small_and_covers_the_volume():
@@ -134,8 +198,8 @@ def test_real_scans_are_accepted_without_a_remark(shared_dir):
     ]
     for path in files:
         values = np.asarray(nib.load(path).dataobj)
-        repair, notes = judge_values(sample_of(values), path.name)
+        repair, notes, _ = judge(sample_of(values), path.name)
         assert repair.is_identity, path.name
         assert not notes, path.name
         shifted = np.maximum(sample_of(values).astype(float) + 1024, 0)
-        assert judge_values(shifted, path.name)[0] == ValueRepair(1024.0), path.name
+        assert judge_values(shifted, path.name).repair == ValueRepair(1024.0), path.name
