@@ -18,8 +18,6 @@ MAX_RATIO = 1100
 _WRITER_THREADS = 2
 _SCAN_LEVEL = 2
 """Level of ISA-L, 0..3: 2 writes a CT at about 0.3 GB/s of one core (docs: shared I/O measurements)."""
-_RUBBISH = "Not a gzipped file"
-"""How the message on bytes behind a sound stream begins."""
 _BROKEN_STREAM = (EOFError, OSError, cast("type[Exception]", isal_zlib.error), struct.error)
 
 
@@ -62,18 +60,16 @@ def read_exactly(path: Path, start: int, n_bytes: int) -> tuple[np.ndarray, int]
     buffer = np.empty(n_bytes, np.uint8)
     opener = igzip_threaded.open if zipped else open
     try:
-        try:
-            with opener(path, "rb") as file:
-                file.read(start)
-                filled = _fill(file, memoryview(buffer))
-                surplus = len(file.read(1 << 20))
-        except OSError as error:
-            if _RUBBISH not in str(error):
-                raise
-            filled, surplus = _read_first_stream(path, start, buffer)
+        with opener(path, "rb") as file:
+            file.read(start)
+            filled = _fill(file, memoryview(buffer))
+            surplus = len(file.read(1 << 20))
     except _BROKEN_STREAM as error:
-        msg = f"{path.name} breaks off or is damaged ({error}); copy or export the file again"
-        raise UnreadableScan(msg) from error
+        surplus = _read_first_stream(path, start, buffer)
+        if not surplus:
+            msg = f"{path.name} breaks off or is damaged ({error}); copy or export the file again"
+            raise UnreadableScan(msg) from error
+        filled = n_bytes
     if filled < n_bytes:
         msg = (
             f"{path.name} holds {start + filled} bytes, its header promises {start + n_bytes}; "
@@ -101,13 +97,22 @@ def write_bytes(path: Path, parts: list[bytes | memoryview], *, compress: bool) 
             stream.write(part)
 
 
-def _read_first_stream(path: Path, start: int, buffer: np.ndarray) -> tuple[int, int]:
-    """Fill `buffer` from the first of the streams, whose checksum is verified; rubbish follows it."""
+def _read_first_stream(path: Path, start: int, buffer: np.ndarray) -> int:
+    """Fill `buffer` from a sound gzip stream with rubbish behind it.
+
+    Returns:
+        How many bytes follow; 0 where there is no such stream, or its checksum is wrong.
+    """
     stream = isal_zlib.decompressobj(31)
-    found = stream.decompress(path.read_bytes(), start + len(buffer))[start:]
-    rest = stream.decompress(stream.unconsumed_tail, 1 << 20)
-    buffer[: len(found)] = np.frombuffer(found, np.uint8)
-    return len(found), len(rest) + len(stream.unused_data)
+    try:
+        found = stream.decompress(path.read_bytes(), start + len(buffer))[start:]
+        rest = stream.decompress(stream.unconsumed_tail, 1 << 20)
+    except _BROKEN_STREAM:
+        return 0
+    if not stream.eof or len(found) < len(buffer):
+        return 0
+    buffer[:] = np.frombuffer(found, np.uint8)
+    return len(rest) + len(stream.unused_data)
 
 
 def _fill(file: BufferedIOBase, target: memoryview) -> int:

@@ -17,7 +17,10 @@ from payerseg.imaging.scan_record import SourceHeader
 
 ItkImage = sitk.Image  # for annotations in rooms that do not import SimpleITK
 _HEADER_BYTES = 1 << 16
-_DATA_FILE = re.compile(r"^(?:ElementDataFile\s*=|data ?file:)\s*((?:LIST.*\n(?:.*\n?)*)|.*)", re.M | re.I)
+_DATA_FILE = re.compile(
+    r"^(?:ElementDataFile\s*=|data ?file:)\s*((?:LIST.*\n(?:.*\n?)*)|.*)",
+    re.MULTILINE | re.IGNORECASE,
+)
 """What follows is the name of the voxels' file, or after LIST one name a line to the end."""
 READERS = {
     ".mha": ("MetaImageIO", "meta"),

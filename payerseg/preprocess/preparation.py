@@ -17,6 +17,7 @@ from payerseg.imaging.files import read_scan
 from payerseg.imaging.orient import axis_codes, closest_orientation
 from payerseg.imaging.raw_scan import RawScan
 from payerseg.imaging.scan_record import Fact, Note, ScanRecord
+from payerseg.preprocess.continuity import continuity_notes
 from payerseg.preprocess.hounsfield import (
     AIR_HU,
     ValueRepair,
@@ -67,12 +68,26 @@ def prepare_raw(raw: RawScan, name: str, settings: PreparationConfig) -> Prepare
     hounsfield, counts = _to_hounsfield(view, repair)
     ct = Volume(hounsfield, stored.grid)
     notes += _count_notes(counts, hounsfield.size)
+    notes += [*_unit_matrix(raw), *continuity_notes(ct)]
     facts = {
         **raw.facts, **verdict.facts, **counts, **_quantiles(hounsfield), "orientation": axis_codes(raw.grid),
         "slope": raw.slope, "intercept": raw.intercept, "offset_removed": repair.offset,
         "sheared": not raw.grid.is_orthonormal,
     }  # fmt: skip
     return PreparedScan(ct, ScanRecord(name, raw.source, orientation, ct.grid, facts, tuple(notes)))
+
+
+def _unit_matrix(raw: RawScan) -> list[Note]:
+    """Doubt a file whose header holds only what a program writes that knows none."""
+    grid, in_memory = raw.grid, raw.source.file_format == "memory"
+    plain = np.array_equal(np.abs(grid.matrix), np.eye(4))
+    if in_memory or not plain:
+        return []
+    message = (
+        "the header is a unit matrix (voxels of 1 mm at the origin), as no scanner writes: sizes, and "
+        "left and right, may be wrong"
+    )
+    return [Note("unit_matrix", message, review=True)]
 
 
 def _require_enough(raw: RawScan, name: str, settings: PreparationConfig) -> None:

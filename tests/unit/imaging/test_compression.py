@@ -64,3 +64,18 @@ def test_wrong_checksum(tmp_path):
     (tmp_path / "a").write_bytes(bytes(damaged))
     with pytest.raises(UnreadableScan, match="damaged"):
         read_exactly(tmp_path / "a", 0, 10_000)
+
+
+def test_rubbish_behind_a_sound_stream_is_counted_and_a_wrong_checksum_refused(tmp_path):
+    write_bytes(tmp_path / "a.gz", [content()], compress=True)
+    sound = (tmp_path / "a.gz").read_bytes()
+    (tmp_path / "a.gz").write_bytes(sound + b"\7\10rubbish")
+    found, surplus = read_exactly(tmp_path / "a.gz", 1000, len(content()) - 1000)
+    assert found.tobytes() == content()[1000:]
+    assert surplus == 9
+    with pytest.raises(UnreadableScan, match="breaks off"):
+        read_exactly(tmp_path / "a.gz", 1000, len(content()))
+    wrong = sound[:-8] + bytes([sound[-8] ^ 1]) + sound[-7:]
+    (tmp_path / "a.gz").write_bytes(wrong + b"\7\10rubbish")
+    with pytest.raises(UnreadableScan, match="damaged"):
+        read_exactly(tmp_path / "a.gz", 1000, len(content()) - 1000)

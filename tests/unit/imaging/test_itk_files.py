@@ -163,3 +163,18 @@ def test_a_vector_image_in_memory_is_refused():
     image = sitk.Compose([sitk.Image([4, 4, 4], sitk.sitkFloat32)] * 2)
     with pytest.raises(NotAThreeDimensionalScan):
         volume_from_itk(image)
+
+
+@pytest.mark.parametrize(
+    ("name", "local"),
+    [("../b.raw", ""), ("{out}/b.raw", ""), ("LIST", "\na.raw\n../b.raw\n"), ("x/../../b.raw", "")],
+)
+def test_voxels_outside_the_headers_folder_are_not_read(tmp_path, name, local):
+    (tmp_path / "in").mkdir()
+    sitk.WriteImage(volume_to_itk(on(Grid((4, 4, 4), (1, 1, 1)))), str(tmp_path / "in" / "b.mhd"))
+    (tmp_path / "in" / "b.raw").rename(tmp_path / "b.raw")
+    text = (tmp_path / "in" / "b.mhd").read_text()
+    named = f"ElementDataFile = {name.format(out=tmp_path)}{local}"
+    (tmp_path / "in" / "b.mhd").write_text(text.replace("ElementDataFile = b.raw", named))
+    with pytest.raises(UnreadableScan, match="outside its own folder"):
+        read_scan(tmp_path / "in" / "b.mhd")

@@ -317,3 +317,86 @@ def test_a_moved_file_is_told(tmp_path):
     other = read_nifti(save(tmp_path / "b.nii", stored_array(), oblique_affine(degrees=21), None))
     write_like(tmp_path / "c.nii.gz", raw.array, raw.source)
     assert "srow_x" in geometry_differences(tmp_path / "c.nii.gz", other.source)
+
+
+def patched(path, **fields):
+    """Overwrite header fields, sane or not; `srow_x` and the like take whole rows."""
+    content = bytearray(path.read_bytes())
+    header = nib.Nifti1Header(bytes(content[:348]), check=False)
+    for name, value in fields.items():
+        header[name] = value
+    content[:348] = header.binaryblock
+    path.write_bytes(bytes(content))
+    return path
+
+
+def reviewed(raw):
+    return {note.code for note in raw.notes if note.review}
+
+
+@pytest.mark.parametrize("sizes", [(8,), (184,), (4088,), (8, 1 << 20, 500)])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_extensions_of_any_length_are_passed_over(tmp_path, sizes, kind):
+    image = kind(stored_array(), oblique_affine())
+    for size in sizes:
+        image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"x" * size))
+    nib.save(image, tmp_path / "a.nii.gz")
+    raw = read_nifti(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(raw.array, stored_array().transpose(2, 1, 0))
+    assert codes_of(raw) == set()
+
+
+@pytest.mark.parametrize("size", [0, 17, 1 << 20, -16])
+def test_a_damaged_extension_costs_a_note(tmp_path, size):
+    save(tmp_path / "a.nii", stored_array(), oblique_affine(), oblique_affine())
+    content = (tmp_path / "a.nii").read_bytes()
+    block = b"\1\0\0\0" + np.array([size, 6], "<i4").tobytes() + b"x" * 184
+    (tmp_path / "a.nii").write_bytes(content[:348] + block + content[352:])
+    patched(tmp_path / "a.nii", vox_offset=348 + len(block))
+    raw = read_nifti(tmp_path / "a.nii")
+    np.testing.assert_array_equal(raw.array, stored_array().transpose(2, 1, 0))
+    assert codes_of(raw) == {"bad_extension"}
+
+
+def test_voxel_sizes_that_contradict_each_other_are_reviewed(tmp_path):
+    long = oblique_affine((1.0, 2.0, 4.0))
+    path = save(tmp_path / "a.nii", stored_array(), long, oblique_affine())
+    raw = read_nifti(patched(path, pixdim=[1, 1, 2, 3, 0, 0, 0, 0]))
+    assert reviewed(raw) == {"spacing_contradiction"}
+    assert "1 x 2 x 4 mm by sform, 1 x 2 x 3 mm by pixdim" in raw.notes[0].message
+    np.testing.assert_allclose(raw.grid.spacing_mm, (1, 2, 4), rtol=1e-5)
+    same = save(tmp_path / "b.nii", stored_array(), oblique_affine(), oblique_affine())
+    for rounded in ([1, 1.0002, 1.9996, 3], [1, 1, 2, -3], [0] * 4):
+        raw = read_nifti(patched(same, pixdim=[*rounded, 0, 0, 0, 0]))
+        assert not reviewed(raw)
+
+
+def test_forms_that_turn_the_scan_differently_are_reviewed(tmp_path):
+    flipped = oblique_affine() @ np.diag([1, 1, -1, 1.0])
+    for other in (flipped, oblique_affine(degrees=100.0)):
+        raw = read_nifti(save(tmp_path / "a.nii", stored_array(), other, oblique_affine()))
+        assert reviewed(raw) == {"orientation_contradiction"}
+    nearly = oblique_affine(degrees=20.2)
+    raw = read_nifti(save(tmp_path / "a.nii", stored_array(), nearly, oblique_affine()))
+    assert not reviewed(raw)
+
+
+def test_an_unknown_orientation_is_reviewed(tmp_path):
+    nib.save(nib.Nifti1Image(stored_array(), None), tmp_path / "a.nii")
+    assert reviewed(read_nifti(tmp_path / "a.nii")) == {"no_orientation"}
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "code", "review"),
+    [
+        (np.inf, 0.0, "bad_scaling", True),
+        (-np.inf, -1024.0, "bad_scaling", True),
+        (0.0, -1024.0, "unused_intercept", False),
+    ],
+)
+def test_a_scaling_that_is_not_used_is_told(tmp_path, slope, intercept, code, review):
+    path = save(tmp_path / "a.nii", stored_array(), oblique_affine(), oblique_affine())
+    raw = read_nifti(patched(path, scl_slope=slope, scl_inter=intercept))
+    assert [(note.code, note.review) for note in raw.notes] == [(code, review)]
+    assert not raw.is_rescaled
+    assert codes_of(read_nifti(patched(path, scl_slope=np.nan, scl_inter=np.nan))) == set()

@@ -102,7 +102,9 @@ def test_an_offset_is_found_and_told(name, offset):
 
 def test_an_offset_behind_negative_padding():
     values = np.where(np.arange(SHAPE[2]) < 10, -2000, body() + 1024)
-    repair = judge_values(np.where(values > -1500, np.maximum(values, 0), values), "scan.nii.gz").repair
+    repair = judge_values(
+        np.where(values > -1500, np.maximum(values, 0), values), "scan.nii.gz"
+    ).repair
     assert repair == ValueRepair(1024.0)
 
 

@@ -183,3 +183,15 @@ def test_the_hounsfield_check_can_be_switched_off(scan):
     with pytest.raises(NotHounsfield):
         prepare_volume(dim, "dim", SETTINGS)
     prepare_volume(dim, "dim", replace(SETTINGS, check_hounsfield=False))
+
+
+def test_a_unit_matrix_is_reviewed(tmp_path, scan):
+    for name, signs in (("a.nii", (-1, -1, 1)), ("b.nii", (1, 1, 1))):
+        grid = Grid(scan.array.shape, (1.0, 1.0, 1.0), (0.0,) * 3, tuple(np.diag(signs).ravel()))
+        write_nifti(tmp_path / name, scan.array, grid, compress=False)
+        settings = replace(SETTINGS, min_size_mm=20.0)
+        notes = prepare_scan(tmp_path / name, settings).record.notes
+        assert [(note.code, note.review) for note in notes] == [("unit_matrix", True)]
+    elsewhere = Grid(scan.array.shape, (1.0, 1.0, 1.0), (5.0, 0.0, 0.0))
+    write_nifti(tmp_path / "c.nii", scan.array, elsewhere, compress=False)
+    assert not codes(prepare_scan(tmp_path / "c.nii", settings))
