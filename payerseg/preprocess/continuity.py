@@ -20,7 +20,9 @@ WINDOW_HU = (-300.0, 400.0)
 RASTER_MM = 3.0
 AROUND = 9
 JUMP = 2.5
-MIN_JUMP_HU = 10.0
+MIN_JUMP_HU = 40.0
+NOISE_HU = 10.0
+"""Slices of a scanner differ at least by this; equal ones of a phantom without noise are not doubled."""
 END_MM = 15.0
 """Faces that were cut obliquely, and the top of the head, change faster."""
 SHUFFLED_PARTS = {1.0: 0.25, 1.1: 0.1}
@@ -54,7 +56,8 @@ def continuity_notes(ct: Volume) -> list[Note]:
     if flat.any():
         message = f"{flat.sum()} blank slices lie inside the scan ({at(flat.nonzero()[0])})"
         notes.append(Note("blank_slices", message, review=True))
-    doubled = np.flatnonzero((near == 0) & ~flat[1:])
+    noisy = np.median(near[near > 0]) > NOISE_HU if near.any() else False
+    doubled = np.flatnonzero((near == 0) & ~flat[1:] & noisy)
     doubled = [k for k in doubled if np.array_equal(slices[first + k], slices[first + k + 1])]
     if doubled:
         message = f"{len(doubled)} slices equal their neighbour ({at(doubled)}): doubled"
