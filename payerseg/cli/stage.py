@@ -27,7 +27,9 @@ from payerseg.driver.settings import RunSettings
 )
 @click.option("--only-case", multiple=True, metavar="ID", help="Only this case; repeatable.")
 @click.option(
-    "--then-later", is_flag=True, help="Go on with the later stages; only what is stale runs."
+    "--then-later",
+    is_flag=True,
+    help="Go on with the later stages; of them only what is stale runs.",
 )
 @click.option("--if-stale", is_flag=True, help="Leave alone what is fresh.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and why; run nothing.")
@@ -59,7 +61,7 @@ def stage_settings(options: dict[str, Any]) -> RunSettings:
         earlier_settings(options["output"], options),
         from_stage=name,
         to_stage=None if options["then_later"] else name,
-        force=not options["if_stale"] and not options["then_later"],
+        rerun=None if options["if_stale"] else name,
         only_cases=options["only_case"],
         dry_run=options["dry_run"],
     )

@@ -30,7 +30,7 @@ class Console:
     def __call__(self, message: Message) -> None:
         """Print a message; what only matters to a moving display is left out."""
         for line in lines_of(message):
-            print(line, file=self._stream, flush=True)
+            print(one_line(line), file=self._stream, flush=True)
 
 
 def lines_of(message: Message) -> list[str]:
@@ -49,6 +49,14 @@ def lines_of(message: Message) -> list[str]:
             return summary_lines(summary)
         case CaseTold():
             return []
+
+
+def one_line(text: str) -> str:
+    """Spell out what would break a line or turn it around: names of scans may hold anything."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def summary_lines(summary: RunSummary) -> list[str]:

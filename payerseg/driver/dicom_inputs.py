@@ -7,7 +7,6 @@ files of the series, and preparation reads them where they lie.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from payerseg import records
+from payerseg.atomic import write_text
 from payerseg.config.dicom import INPUT_PREFIX, DicomInventoryConfig
 from payerseg.config.installation import programs_parent
 from payerseg.config.load import section_to_dict
@@ -22,7 +23,7 @@ from payerseg.dicom.names import distinct_names, series_names, source_name
 from payerseg.dicom.signature import DIRECTORY_FILE, ZIP_ENDING, is_dicom_file, require_pydicom
 from payerseg.domain.series_reference import SERIES_SUFFIX, SeriesReference
 from payerseg.driver.child_env import child_environment
-from payerseg.driver.inputs import Refusal, scan_suffix, tidy_path
+from payerseg.driver.inputs import Refusal, scan_suffix, scans_below, tidy_path
 from payerseg.driver.run_folder import new_run_id
 from payerseg.driver.settings import RunSettings
 from payerseg.driver.supervisor import Child, ChildEnd, Command, Event, Timers, log_tail
@@ -65,7 +66,7 @@ def split_inputs(inputs: Iterable[Path]) -> tuple[list[Path], list[Path], list[s
     """Tell plain inputs (scans, folders of scans) from DICOM ones.
 
     A folder with scans on its first level is a folder of scans; another one is searched to its bottom for
-    DICOM files and zips.
+    DICOM files and zips, and may hold scans as well.
 
     Returns:
         Plain inputs, absolute DICOM sources, and notes.
@@ -75,9 +76,8 @@ def split_inputs(inputs: Iterable[Path]) -> tuple[list[Path], list[Path], list[s
     notes: list[str] = []
     for path in inputs:
         found = _sources_of(tidy_path(path), notes)
-        if found:
-            sources += [item for item in found if item not in sources]
-        else:
+        sources += [item for item in found if item not in sources]
+        if not found or (os.path.isdir(path) and scans_below(tidy_path(path))):
             plain.append(path)
     return plain, sources, notes
 
@@ -239,7 +239,7 @@ def _answer(source: Path, name: str, folder: Path, heard: Mapping[str, Event]) -
     if event["event"] == EventName.CASE_FAILED:
         return _Answer(source, kind=str(event.get("kind")), message=str(event.get("message")))
     path = CaseFolder(folder / name, name).path(INVENTORY_FILE)
-    return _Answer(source, json.loads(path.read_text(encoding="utf-8")))
+    return _Answer(source, records.read(dict[str, Any], path, "run the same command again"))
 
 
 def _named(answers: Sequence[_Answer]) -> dict[Path, list[str]]:
@@ -271,12 +271,9 @@ def _write_reference(path: Path, answer: _Answer, item: Mapping[str, Any]) -> Pa
     """Write a series file in one step; one that says the same is left untouched."""
     frames = {name: tuple(kept) for name, kept in item["frames"].items()}
     text = SeriesReference(answer.source, tuple(item["members"]), frames, item["reason"]).to_json()
-    if path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text:
+    if os.path.isfile(path) and path.read_bytes() == text.encode():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, text)
     return path
 
 

@@ -177,8 +177,17 @@ def _head_to_foot(rows: Iterable[LandmarkRow]) -> list[Vertebra]:
 
 def _write_csv(path: Path, lines: Iterable[Iterable[Any]]) -> None:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(lines)
+    cells = ([_cell(value) for value in line] for line in lines)
+    csv.writer(out, lineterminator="\n").writerows(cells)
     write_text(path, out.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    """Quote a text that a spreadsheet would take for a formula; names of scans are anybody's."""
+    is_formula = isinstance(value, str | Path) and str(value).startswith(
+        ("=", "+", "-", "@", "\t", "\r")
+    )
+    return f"'{value}" if is_formula else value
 
 
 def _copy(source: Path, target: Path) -> None:

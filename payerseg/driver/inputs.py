@@ -1,8 +1,10 @@
-"""From what the user typed to cases: one case per scan, named after its file."""
+"""From what the user typed to cases: one case per scan, named after its file, in a tree after its path."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import os
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,15 @@ from payerseg.results.status import read_status
 
 SCAN_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 """Of files that a person may name; a DICOM series has a file of its own, made by `dicom_inputs`."""
-LABEL_MAP_ENDING = "_seg"
+LABEL_MAP_ENDINGS = ("_seg", "_dseg", "_msk", "_mask")
+NOT_SCANS = re.compile(r"segmentations?|derivatives|labels.*|masks?|step\d_.*", re.IGNORECASE)
+"""Folders of a tree that hold label maps or results."""
+UNNAMED = re.compile(r"ct|images?(tr|ts|val)?|rawdata", re.IGNORECASE)
+"""Folders and files of a tree whose names tell no case from another."""
+NAME_ENDING = re.compile(r"(_ct|_0000)$", re.IGNORECASE)
+"""What BIDS and nnU-Net put behind a case's name."""
+MOST_ID_BYTES = 230
+"""A case's longest file name is its id and 20 more; file systems take 255."""
 RESERVED_IDS = frozenset(
     [
         "bbs.csv",
@@ -62,7 +72,10 @@ class Discovery:
 
 
 def discover_cases(inputs: Iterable[Path]) -> Discovery:
-    """Find the scans in files and folders; folders are not searched below their first level.
+    """Find the scans in files and folders.
+
+    A folder with scans on its first level is a flat one; another is a tree, searched to its bottom. In a
+    tree a case is named after its path: `s0001/ct.nii.gz` is s0001, `a/b/scan.nii` a_b_scan.
 
     Raises:
         UsageError: an input does not exist, is no scan by its name, or nothing was found at all.
@@ -70,14 +83,20 @@ def discover_cases(inputs: Iterable[Path]) -> Discovery:
     inputs, notes = tuple(inputs), list[str]()
     by_id: dict[str, list[Path]] = defaultdict(list)
     for path in inputs:
-        for scan in _scans_of(tidy_path(path), notes):
-            if scan not in by_id[case_id_of(scan)]:
-                by_id[case_id_of(scan)].append(scan)
+        for scan, case_id in _scans_of(tidy_path(path), notes).items():
+            if scan not in by_id[case_id]:
+                by_id[case_id].append(scan)
     if not by_id:
         places = ", ".join(str(path) for path in inputs)
         msg = f"no scan in {places}; expected files ending in {', '.join(SCAN_SUFFIXES)}"
         raise UsageError(msg)
     found = [_judge(case_id, files) for case_id, files in sorted(by_id.items())]
+    folded = Counter(case_id.casefold() for case_id in by_id)
+    twins = [case_id for case_id in sorted(by_id) if folded[case_id.casefold()] > 1]
+    if twins:
+        notes.append(
+            f"one folder on macOS and Windows, where case does not count: {', '.join(twins)}"
+        )
     cases = tuple(item for item in found if isinstance(item, Case))
     return Discovery(
         cases, tuple(item for item in found if isinstance(item, Refusal)), tuple(notes)
@@ -86,7 +105,13 @@ def discover_cases(inputs: Iterable[Path]) -> Discovery:
 
 def remembered_cases(output: Path) -> tuple[Case, ...]:
     """Find the cases of an output folder: each folder that holds a status or a stage's result."""
-    folders = sorted(item for item in output.iterdir() if item.is_dir()) if output.is_dir() else []
+    try:
+        folders = sorted(item for item in output.iterdir() if os.path.isdir(item))
+    except FileNotFoundError:
+        folders = []
+    except OSError as error:
+        msg = f"cannot look into {output}: {error.strerror}; check its permissions"
+        raise UsageError(msg) from error
     cases = []
     for folder in folders:
         has_result = any(folder.glob(f"step*/{MANIFEST_FILE}"))
@@ -129,7 +154,21 @@ def case_id_of(path: Path) -> str:
 
 def may_have_folder(case_id: str) -> bool:
     """Tell whether a case of this name may have a folder among the results."""
-    return case_id.casefold() not in RESERVED_IDS
+    return not _fault_of(case_id)
+
+
+def _fault_of(case_id: str) -> str:
+    """Say what is wrong with a name; "" if nothing is."""
+    if case_id.casefold() in RESERVED_IDS:
+        return "would take the place of that file of the results"
+    if case_id.startswith("."):
+        return "begins with a dot, which hides it among the results or leads out of them"
+    n_bytes = len(os.fsencode(case_id))
+    if n_bytes > MOST_ID_BYTES:
+        return (
+            f"is {n_bytes} bytes long; its results' names would be too long beyond {MOST_ID_BYTES}"
+        )
+    return ""
 
 
 def scan_suffix(path: Path) -> str:
@@ -140,40 +179,118 @@ def scan_suffix(path: Path) -> str:
     return path.name[len(path.name) - length :]
 
 
-def _scans_of(path: Path, notes: list[str]) -> list[Path]:
-    if path.is_dir():
-        return _scans_in(path, notes)
-    if not path.is_file():
+def _scans_of(path: Path, notes: list[str]) -> dict[Path, str]:
+    """Return the scans of one input, and how their cases are called."""
+    if os.path.isdir(path):
+        scans = scans_on_first_level(path, notes)
+        deeper = scans_below(path)
+        if scans and deeper:
+            some = next(iter(deeper)).relative_to(path)
+            notes.append(
+                f"{path} holds scans itself, so {len(deeper)} deeper one(s), as {some}, were left aside; "
+                "name their folders as inputs"
+            )
+        return {scan: case_id_of(scan) for scan in scans} or deeper
+    if not os.path.isfile(path):
         msg = f"no such file or folder: {path}; expected a scan or a folder of scans"
         raise UsageError(msg)
-    case_id_of(path)
-    return [path]
+    return {path: case_id_of(path)}
 
 
-def _scans_in(folder: Path, notes: list[str]) -> list[Path]:
-    scans, label_maps = list[Path](), list[Path]()
+def scans_on_first_level(folder: Path, notes: list[str]) -> list[Path]:
+    """Return the scans that lie in a folder itself; what is left aside is noted.
+
+    Raises:
+        UsageError: the folder cannot be read.
+    """
     try:
         items = sorted(folder.iterdir())
     except OSError as error:
         msg = f"cannot look into {folder}: {error.strerror}; check its permissions"
         raise UsageError(msg) from error
-    for item in items:
-        suffix = scan_suffix(item)
-        if not suffix or item.name.startswith(".") or len(item.name) == len(suffix):
-            continue
-        is_label_map = item.name[: -len(suffix)].lower().endswith(LABEL_MAP_ENDING)
-        (label_maps if is_label_map else scans).append(item)
+    found = [item for item in items if _is_scan_by_name(item)]
+    label_maps = [item for item in found if _is_label_map_by_name(item)]
     if label_maps:
         names = ", ".join(item.name for item in label_maps)
         notes.append(f"left aside as label maps, not scans, by their names: {names}")
-    return scans
+    return [item for item in found if item not in label_maps]
+
+
+def scans_below(root: Path) -> dict[Path, str]:
+    """Return the scans of a tree, below its first level, and how their cases are called.
+
+    Left out are label maps, results of earlier runs, and hidden folders; in a BIDS data set, what is
+    no CT. A folder that links lead to several times is searched once.
+    """
+    found: list[Path] = []
+    seen = {os.path.realpath(item) for item in (root, *root.parents)}
+    for place, folders, names in os.walk(root, followlinks=True):
+        here = Path(place)
+        if here != root and _holds_results(names):
+            folders.clear()
+            continue
+        folders[:] = [
+            name
+            for name in sorted(folders, key=lambda name: ((here / name).is_symlink(), name))
+            if not name.startswith(".") and not NOT_SCANS.fullmatch(name)
+            if _add(seen, os.path.realpath(here / name))
+        ]
+        items = [here / name for name in sorted(names)] if here != root else []
+        found += [x for x in items if _is_scan_by_name(x) and not _is_label_map_by_name(x)]
+    if os.path.isfile(root / "dataset_description.json"):
+        found = [item for item in found if _stem(item).lower().endswith("_ct")]
+    ids = {item: _id_in_tree(item.relative_to(root)) for item in found}
+    uses = Counter(ids.values())
+    return {
+        item: case_id if uses[case_id] == 1 else "_".join(_parts(item.relative_to(root)))
+        for item, case_id in ids.items()
+    }
+
+
+def _add(seen: set[str], place: str) -> bool:
+    """Tell whether a place is new, and remember it."""
+    new = place not in seen
+    seen.add(place)
+    return new
+
+
+def _holds_results(names: Iterable[str]) -> bool:
+    return bool({STATUS_FILE, MANIFEST_FILE} & set(names))
+
+
+def _is_scan_by_name(path: Path) -> bool:
+    suffix = scan_suffix(path)
+    return bool(suffix) and len(path.name) > len(suffix) and not path.name.startswith("._")
+
+
+def _is_label_map_by_name(path: Path) -> bool:
+    return _stem(path).lower().endswith(LABEL_MAP_ENDINGS)
+
+
+def _stem(path: Path) -> str:
+    return path.name[: len(path.name) - len(scan_suffix(path))]
+
+
+def _parts(path: Path) -> list[str]:
+    return [*path.parts[:-1], _stem(path)]
+
+
+def _id_in_tree(path: Path) -> str:
+    """Name a case after its path in a tree: BIDS names are unique by themselves, others by their folders."""
+    name = NAME_ENDING.sub("", _stem(path))
+    parts = [name] if name.startswith("sub-") else [*path.parts[:-1], name]
+    return "_".join([part for part in parts if not UNNAMED.fullmatch(part)] or _parts(path))
 
 
 def _judge(case_id: str, files: list[Path]) -> Case | Refusal:
     first = files[0]
-    if not may_have_folder(case_id):
-        message = f"a case {case_id!r} would take the place of that file of the results; rename it"
-        return Refusal(case_id, first, "usage", message)
+    if not _is_text(str(first)):
+        shown = _spelled(str(first))
+        message = f"{shown} is no valid UTF-8, so no result can be named after it; rename it"
+        return Refusal(_spelled(case_id), Path(shown), "usage", message)
+    fault = _fault_of(case_id)
+    if fault:
+        return Refusal(case_id, first, "usage", f"the name {case_id!r} {fault}; rename the scan")
     if len(files) > 1:
         # Not only ambiguous: asked for a.nii, some readers open a.nii.gz beside it.
         names = " and ".join(str(item) for item in files)
@@ -194,9 +311,18 @@ def _judge(case_id: str, files: list[Path]) -> Case | Refusal:
     return Case(case_id, first)
 
 
+def _is_text(name: str) -> bool:
+    """Tell whether a name can be written as UTF-8; Python smuggles other bytes through as surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _spelled(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def _sibling_of_other_suffix(scan: Path, case_id: str) -> Path | None:
     """Return a.nii.gz beside a.nii or the reverse, also if only one of them was asked for."""
     others = {".nii": ".nii.gz", ".nii.gz": ".nii"}
     other = others.get(scan_suffix(scan).lower())
     twin = scan.with_name(f"{case_id}{other}") if other else None
-    return twin if twin is not None and twin.exists() else None
+    return twin if twin is not None and os.path.exists(twin) else None

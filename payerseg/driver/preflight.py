@@ -10,15 +10,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from payerseg.config.installation import programs_parent
 from payerseg.config.weights import check_weights
-from payerseg.driver.child_env import check_backend, chosen_variables
+from payerseg.driver.child_env import check_backend, child_environment, chosen_variables
 from payerseg.driver.dicom_inputs import SERIES_FOLDER, DicomFound, find_series, split_inputs
 from payerseg.driver.inputs import Discovery, Refusal, discover_cases, remembered_cases
 from payerseg.driver.settings import RunSettings, StagePlan, plan_stages
-from payerseg.errors import BundleError, UsageError
+from payerseg.driver.supervisor import Child, Command, Timers
+from payerseg.errors import BundleError, ConfigError, UsageError
 from payerseg.results.case_folder import Case
 from payerseg.results.fingerprint import HashMemo, scan_bytes, text_digest
 from payerseg.stagekit.catalog import StageSpec
+from payerseg.stagekit.protocol import StageRequest
 
 # Results and intermediates of a case are about as large as its scan, seldom more than this often.
 SPACE_PER_SCAN = 3
@@ -79,7 +82,40 @@ def check_before_start(
     refusals = [item for item in refusals if item.case_id in wanted]
     notices = [*found.notes, *_space_notice(cases, settings.output)]
     plans = plan_stages(settings, memo)
+    asked = [plans[index] for index in stages if plans[index].spec.weights]
+    if settings.driver.device.startswith("gpu") and asked and cases and not settings.dry_run:
+        check_device(asked[0], settings)
     return Preflight(plans, tuple(cases), tuple(refusals), tuple(notices), environment)
+
+
+def check_device(plan: StagePlan, settings: RunSettings) -> None:
+    """Ask a stage with a network, before the first case, whether it finds the GPU that was asked for.
+
+    Only the engine knows, and it is not loaded here: the stage is asked for no case at all.
+
+    Raises:
+        ConfigError: it refuses; in its words.
+    """
+    driver = settings.driver
+    with tempfile.TemporaryDirectory(prefix="payerseg-device-") as name:
+        path, log = Path(name) / "request.json", Path(name) / "stderr.log"
+        request = StageRequest(
+            run_id="device",
+            stage=plan.spec.name,
+            stage_version=plan.spec.version,
+            cases=(),
+            config=plan.config,
+            weights=plan.weights_request(),
+            seed=plan.seed,
+            heartbeat_s=driver.heartbeat_s,
+        )
+        path.write_text(request.to_json(), encoding="utf-8")
+        environment = child_environment(driver, os.environ)
+        command = Command(plan.spec.module, path, programs_parent(), environment, log)
+        timers = Timers(driver.startup_s, driver.silence_s, lambda _: driver.case_s, driver.grace_s)
+        end = Child(command, timers, lambda _: None).run()
+    if end.rejected is not None:
+        raise ConfigError(str(end.rejected["message"]))
 
 
 def _check_weights(spec: StageSpec, weights: Mapping[str, Path]) -> None:
@@ -163,10 +199,12 @@ def _in_shard(case_id: str, shard: tuple[int, int] | None) -> bool:
 
 def _check_folder(case: Case, output: Path) -> Case | Refusal:
     place = output / case.case_id
-    if not place.exists() or place.is_dir():
+    if os.path.isdir(place) or not os.path.lexists(place):
         return case
     image = case.image or place
-    message = f"{place} is a file where the case's folder should be; move it away"
+    message = (
+        f"{place} is a file, or a link to nothing, where the case's folder should be; move it away"
+    )
     return Refusal(case.case_id, image, "usage", message)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import tempfile
 import threading
@@ -202,7 +203,8 @@ class PipelineRun:
             (
                 i
                 for i in stages
-                if self._settings.force or decide(case, folder, plans[i], self._memo).stale
+                if self._settings.forces(plans[i].spec.name)
+                or decide(case, folder, plans[i], self._memo).stale
             ),
             None,
         )
@@ -259,7 +261,8 @@ class PipelineRun:
             )
             used = tuple(f"used though stale: {reason}" for reason in verdict.reasons)
             return replace(verdict, state=State.FRESH, reasons=used)
-        forced = ("forced",) if self._settings.force and in_range and not verdict.stale else ()
+        force = self._settings.forces(plan.spec.name) and in_range
+        forced = ("forced",) if force and not verdict.stale else ()
         if restore or forced:
             return replace(
                 verdict, state=State.STALE, reasons=(*forced, *restore, *verdict.reasons)
@@ -401,7 +404,7 @@ class PipelineRun:
 
     def _write_status(self, case: CaseSummary, *, durable: bool = False) -> None:
         folder = self._settings.case_folder(case.case_id)
-        is_file = folder.root.exists() and not folder.root.is_dir()
+        is_file = os.path.lexists(folder.root) and not os.path.isdir(folder.root)
         if is_file or not may_have_folder(case.case_id):
             return  # refused for that very reason
         if case.case_id in self._held:

@@ -14,6 +14,7 @@ from payerseg.errors import BundleError, UsageError
 from payerseg.results.case_folder import CaseFolder
 from payerseg.results.fingerprint import HashMemo, weights_digest
 from payerseg.stagekit.catalog import PIPELINE, StageSpec
+from payerseg.stagekit.protocol import WeightsRequest
 
 HOUSE_FOLDER = ".payerseg"
 MEMO_FILE = "hashes.json"
@@ -32,6 +33,7 @@ class RunSettings:
         weights: stage name to bundle folder or checkpoint prefix.
         from_stage, to_stage: names of the first and last stage to run; None = the pipeline's ends.
         force: run even what is fresh.
+        rerun: name of the one stage that runs even where it is fresh.
         only_cases: case ids; none = all.
         shard: (i, n) does the i-th of n parts, 1 <= i <= n; parts never overlap.
         dry_run: decide and tell, run nothing.
@@ -46,6 +48,7 @@ class RunSettings:
     from_stage: str | None = None
     to_stage: str | None = None
     force: bool = False
+    rerun: str | None = None
     only_cases: tuple[str, ...] = ()
     shard: tuple[int, int] | None = None
     dry_run: bool = False
@@ -61,6 +64,10 @@ class RunSettings:
     def house_folder(self) -> Path:
         """Where the driver keeps its own files."""
         return self.output / HOUSE_FOLDER
+
+    def forces(self, stage: str) -> bool:
+        """Tell whether a stage runs even where it is fresh."""
+        return self.force or stage == self.rerun
 
     def case_folder(self, case_id: str) -> CaseFolder:
         """Return where a case lies."""
@@ -107,6 +114,12 @@ class StagePlan:
     weights: Path | None = None
     fingerprint: str | None = None
     seed: int = 0
+
+    def weights_request(self) -> WeightsRequest | None:
+        """Return what a stage process is told of its weights."""
+        if self.weights is None or self.fingerprint is None:
+            return None
+        return WeightsRequest(self.weights.absolute(), self.fingerprint)
 
 
 def plan_stages(settings: RunSettings, memo: HashMemo) -> tuple[StagePlan, ...]:

@@ -22,7 +22,7 @@ from payerseg.results.manifest import StageManifest
 from payerseg.results.stage_folder import clear_result
 from payerseg.results.status import StageOutcome, StageState
 from payerseg.stagekit.failures import BUG_KIND, OUT_OF_MEMORY_KIND
-from payerseg.stagekit.protocol import CaseRequest, EventName, StageRequest, WeightsRequest
+from payerseg.stagekit.protocol import CaseRequest, EventName, StageRequest
 
 CRASH_KINDS = {EndedBy.STARTUP: "timeout", EndedBy.SILENCE: "frozen", EndedBy.CASE: "timeout"}
 CRASHED_KIND = "crashed"
@@ -126,9 +126,6 @@ class StageRun:
 
     def _request(self, cases: Sequence[Case]) -> StageRequest:
         plan, settings = self._plan, self._settings
-        weights = None
-        if plan.weights is not None and plan.fingerprint is not None:
-            weights = WeightsRequest(plan.weights.absolute(), plan.fingerprint)
         return StageRequest(
             run_id=self._folder.run_id,
             stage=plan.spec.name,
@@ -142,7 +139,7 @@ class StageRun:
                 for case in cases
             ),
             config=plan.config,
-            weights=weights,
+            weights=plan.weights_request(),
             seed=plan.seed,
             heartbeat_s=settings.driver.heartbeat_s,
         )

@@ -59,7 +59,11 @@ def parse_rows(text: str, source: str) -> tuple[LandmarkRow, ...]:
         msg = f"{source} is empty; expected a first line {','.join(COLUMNS)}"
         raise ArtifactError(msg)
     separator = max(",;\t", key=lines[0].count)
-    rows = list(csv.reader(lines, delimiter=separator, skipinitialspace=True))
+    try:
+        rows = list(csv.reader(lines, delimiter=separator, skipinitialspace=True))
+    except csv.Error as error:  # a field longer than any table has
+        msg = f"{source} is no table ({error}); expected a first line {','.join(COLUMNS)}"
+        raise ArtifactError(msg) from error
     names = [name.strip().lower() for name in rows[0]]
     missing = [name for name in COLUMNS[:4] if name.lower() not in names]
     if missing:
@@ -84,18 +88,20 @@ def _row(row: dict[str, str], where: str) -> LandmarkRow:
         score = _finite(row.get("score", "").strip() or "1")
         return LandmarkRow(_vertebra(row["label"]), (x, y, z), score, flags)
     except (ValueError, KeyError) as error:
-        msg = f"{where}: {error}; expected a vertebra such as T12 or 19 and X, Y, Z in mm"
+        msg = (
+            f"{where}: {str(error)[:100]}; expected a vertebra such as T12 or 19 and X, Y, Z in mm"
+        )
         raise ArtifactError(msg) from error
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        msg = f"{text!r} is not finite"
+        msg = f"{text[:40]!r} is not finite"
         raise ValueError(msg)
     return value
 
 
 def _vertebra(label: str) -> Vertebra:
     label = label.strip().upper()
-    return Vertebra(int(label)) if label.isdigit() else Vertebra[label]
+    return Vertebra(int(label)) if label.isdecimal() else Vertebra[label]

@@ -281,3 +281,10 @@ def test_a_case_in_other_hands_is_left_alone_and_the_others_are_done(bench):
             bench.run(only_cases=("a",))
     finally:
         locks.release()
+
+
+def test_one_stage_again_runs_it_and_of_the_later_ones_what_is_stale(bench):
+    bench.build()
+    summary = bench.run(rerun="spine_localization", from_stage="spine_localization")
+    assert bench.states(summary) == ["fresh", "done", "fresh"]
+    assert reasons(bench, "spine_localization") == ("forced",)

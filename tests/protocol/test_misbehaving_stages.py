@@ -5,6 +5,9 @@ import json
 import pytest
 
 from payerseg.driver.messages import CaseEnded, RunEnded
+from payerseg.driver.preflight import check_device
+from payerseg.driver.settings import plan_stages
+from payerseg.errors import ConfigError
 from payerseg.results.status import StageState
 
 QUICK_TIMERS = {"silence_s": 1.0, "case_s": 2.0}
@@ -169,3 +172,14 @@ def test_listeners_hear_progress_with_an_estimate(bench):
     assert ended[2].progress.left_s == 0
     assert (ended[0].progress.stage_number, ended[0].progress.n_stages) == (2, 2)
     assert isinstance(bench.messages[-1], RunEnded)
+
+
+def test_a_device_that_is_not_there_is_refused_before_the_first_case(bench, monkeypatch):
+    bench.scans(a="one")
+    settings = bench.settings()
+    plan = plan_stages(settings, settings.open_memo())[1]
+    check_device(plan, settings)
+    monkeypatch.setenv("FAKE_SETUP", "reject")
+    with pytest.raises(ConfigError, match="these weights are for another stage"):
+        check_device(plan, settings)
+    assert not bench.output.exists()

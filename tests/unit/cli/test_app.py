@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import click
 import pytest
 
@@ -30,6 +34,9 @@ def fails_with(error):
         (fails_with(click.ClickException("cannot")), 2, "Error: cannot"),
         (fails_with(click.UsageError("misused")), 2, "misused"),
         (fails_with(KeyboardInterrupt()), 130, "interrupted"),
+        (fails_with(PermissionError(13, "Permission denied", "/out")), 2, "denied: /out"),
+        (fails_with(OSError("without a file")), 1, "This is a bug in payerseg"),
+        (fails_with(FileNotFoundError(2, "No such file", "/x")), 1, "This is a bug in payerseg"),
         (fails_with(ZeroDivisionError("x")), 1, "This is a bug in payerseg"),
     ],
 )
@@ -38,6 +45,28 @@ def test_every_end_has_its_exit_code(action, code, said, capsys):
     out, err = capsys.readouterr()
     assert said in err
     assert out == ""
+
+
+MAIN = "from payerseg.cli.app import main; main()"
+
+
+def test_a_reader_that_leaves_changes_no_exit_code():
+    """`payerseg config explain | head -1`, and a command that fails."""
+    for arguments, code in ((["config", "explain"], 0), (["status", "/nowhere"], 2)):
+        reading, writing = os.pipe()
+        os.close(reading)
+        command = [sys.executable, "-c", MAIN, *arguments]
+        done = subprocess.run(command, stdout=writing, stderr=writing, check=False)
+        os.close(writing)
+        assert done.returncode == code
+
+
+def test_an_encoding_without_our_letters_costs_the_letters_only():
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", MAIN, "config", "explain"]
+    done = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert b"\\u2265" in done.stdout
+    assert done.stderr == b""
 
 
 def test_unknown_option_is_a_usage_error(capsys):

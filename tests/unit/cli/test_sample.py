@@ -25,6 +25,7 @@ def pip_that_writes(members):
     def run(command, **_options):
         folder = command[command.index("--dest") + 1]
         assert "--no-deps" in command
+        assert command[1:4] == ["-I", "-m", "pip"], "a folder `pip` beside the user is not run"
         assert command[-1] == "pkg==1.0"
         with zipfile.ZipFile(f"{folder}/pkg-1.0-py3-none-any.whl", "w") as wheel:
             for name, content in members.items():

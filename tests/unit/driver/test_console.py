@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from payerseg.driver.console import Console, duration, lines_of
+from payerseg.driver.console import Console, duration, lines_of, one_line
 from payerseg.driver.freshness import NO_RESULT, State, Verdict
 from payerseg.driver.messages import CaseEnded, CaseTold, Notice, Progress, RunEnded, StageDecided
 from payerseg.driver.outcome import CaseRecord, RunSummary, exit_code_of
@@ -106,3 +106,7 @@ def test_the_console_prints_to_its_stream():
     stream = io.StringIO()
     Console(stream)(Notice("something"))
     assert stream.getvalue() == "note: something\n"
+
+
+def test_a_name_cannot_break_a_line_or_turn_it_around():
+    assert one_line("a\nb\t\u202ec · é≥") == "a\\nb\\t\\u202ec · é≥"

@@ -189,3 +189,33 @@ def test_a_flat_copy_is_a_copy_and_made_again_only_when_needed(settings, tmp_pat
     os.utime(case.path(SEGMENTATION), (5, 5))
     write_flat(case, [row], tmp_path)
     assert copy.read_text() == "edited"
+
+
+def test_no_name_is_a_formula(settings):
+    """A spreadsheet would run it."""
+    for name in ("=1+1", "@SUM(A1)", "-1", "+1", "plain"):
+        make_case(settings, name)
+    write_exports(settings)
+    for table in ("summary.csv", "bbs.csv", "landmarks.csv", "valid_landmarks.csv"):
+        rows = list(csv.reader((settings.output / table).read_text().splitlines()))
+        cells = {cell for row in rows for cell in row}
+        assert {"'=1+1", "'@SUM(A1)", "'-1", "'+1", "plain"} <= cells
+        assert not [cell for cell in cells if cell.startswith(("=", "@"))]
+    assert "-2.25" in (settings.output / "landmarks.csv").read_text().split(","), "numbers stay"
+
+
+def test_what_cannot_be_read_is_told_and_the_other_cases_are_in_the_tables(settings):
+    make_case(settings, "a")
+    make_case(settings, "b").path(SPINE_BOX).write_text(
+        '{"low_mm": [9, 9, 9], "high_mm": [1, 1, 1]}'
+    )
+    make_case(settings, "c").status_path.write_text("[" * 100_000)
+    make_case(settings, "d").path(LANDMARKS_CSV).write_text(
+        f"label,X,Y,Z\nL1,1,2,{'3' * 131_073}\n"
+    )
+    trouble = write_exports(settings)
+    assert [text.split(" ")[0] for text in trouble] == ["'c'", "'b'", "'d'"]
+    assert (settings.output / "bbs.csv").read_text().count("\n") == 2
+    rows = csv.reader((settings.output / "summary.csv").read_text().splitlines())
+    ids = [row[0] for row in rows]
+    assert ids == ["case_id", "a", "b", "c", "d"]

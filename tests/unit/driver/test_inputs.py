@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from payerseg.driver.inputs import (
     case_id_of,
     discover_cases,
+    may_have_folder,
     remembered_cases,
     scan_suffix,
     tidy_path,
@@ -48,7 +50,9 @@ def test_a_folder_is_flat_sorted_and_picky(tmp_path):
     found = discover_cases([tmp_path])
     assert [case.case_id for case in found.cases] == ["a", "b"]
     assert found.refusals == ()
-    assert found.notes == ("left aside as label maps, not scans, by their names: b_seg.nii.gz",)
+    aside, deeper = found.notes
+    assert aside == "left aside as label maps, not scans, by their names: b_seg.nii.gz"
+    assert "so 1 deeper one(s), as deeper/c.nii, were left aside" in deeper
 
 
 def test_a_label_map_given_by_name_is_taken(tmp_path):
@@ -115,6 +119,114 @@ def test_nothing_found_is_an_error(tmp_path):
         discover_cases([tmp_path])
     with pytest.raises(UsageError, match="no such file or folder"):
         discover_cases([tmp_path / "absent"])
+
+
+TREES = {
+    "bids": (
+        [
+            "dataset_description.json",
+            "sub-01/ses-1/ct/sub-01_ses-1_ct.nii.gz",
+            "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz",
+            "sub-02/ct/sub-02_ct.nii.gz",
+            "derivatives/masks/sub-01/sub-01_ses-1_dseg.nii.gz",
+        ],
+        {"sub-01_ses-1": 1, "sub-02": 3},
+    ),
+    "verse": (
+        [
+            "rawdata/sub-verse501/sub-verse501_dir-ax_ct.nii.gz",
+            "derivatives/sub-verse501/sub-verse501_dir-ax_seg-vert_msk.nii.gz",
+        ],
+        {"sub-verse501_dir-ax": 0},
+    ),
+    "totalsegmentator": (
+        [
+            "s0001/ct.nii.gz",
+            "s0001/segmentations/vertebrae_L1.nii.gz",
+            "s0002/ct.nii.gz",
+        ],
+        {"s0001": 0, "s0002": 2},
+    ),
+    "nnunet": (
+        ["imagesTr/spine_001_0000.nii.gz", "labelsTr/spine_001.nii.gz"],
+        {"spine_001": 0},
+    ),
+    "nested": (["a/b/c/scan.nii.gz", "d/scan.nii.gz"], {"a_b_c_scan": 0, "d_scan": 1}),
+    "one name by two ways": (
+        ["ct/x.nii.gz", "images/x.mha"],
+        {"ct_x": 0, "images_x": 1},
+    ),
+    "results inside": (
+        [
+            "s0001/ct.nii.gz",
+            "results/s0001/status.json",
+            "results/s0001/step0_preparation/ct.nii.gz",
+            "results/s0001/step3_vertebrae_segmentation/s0001_seg.nii.gz",
+            ".hidden/ct.nii.gz",
+        ],
+        {"s0001": 0},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_tree_is_searched_and_its_cases_are_named_after_their_paths(tmp_path, name):
+    files, expected = TREES[name]
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("x")
+    found = discover_cases([tmp_path])
+    assert {case.case_id: case.image for case in found.cases} == {
+        case_id: tmp_path / files[number] for case_id, number in expected.items()
+    }
+    assert found.refusals == ()
+
+
+def test_links_in_a_tree_are_followed_once(tmp_path):
+    (tmp_path / "in" / "s1").mkdir(parents=True)
+    (tmp_path / "far" / "s2").mkdir(parents=True)
+    touch(tmp_path / "in" / "s1", "ct.nii.gz")
+    touch(tmp_path / "far" / "s2", "ct.nii.gz")
+    for name, target in {"loop": "..", "again": "s1", "self": ".", "far": "../far"}.items():
+        (tmp_path / "in" / name).symlink_to(target, target_is_directory=True)
+    assert [case.case_id for case in discover_cases([tmp_path / "in"]).cases] == ["far_s2", "s1"]
+
+
+@pytest.mark.parametrize("name", [".", "..", ".payerseg", ".hidden", "n" * 231, "é" * 116])
+def test_names_that_no_result_can_have_are_refused(tmp_path, name):
+    touch(tmp_path, "sound.nii")
+    path = tmp_path / f"{name}.nii.gz"
+    path.write_text("x")
+    found = discover_cases([tmp_path / "sound.nii", path])
+    assert [case.case_id for case in found.cases] == ["sound"]
+    (refusal,) = found.refusals
+    assert (refusal.case_id, refusal.kind) == (name, "usage")
+    assert not may_have_folder(name)
+
+
+@pytest.mark.parametrize("name", ["n" * 230, "=1+1", "a.b", "new\nline", "{case_id}", "con"])
+def test_odd_names_are_names(tmp_path, name):
+    touch(tmp_path, f"{name}.nii")
+    assert [case.case_id for case in discover_cases([tmp_path]).cases] == [name]
+
+
+def test_a_name_that_is_no_text_is_refused_by_kind_and_no_other(tmp_path):
+    touch(tmp_path, "sound.nii", os.fsdecode(b"caf\xe9.nii"))
+    found = discover_cases([tmp_path])
+    assert [case.case_id for case in found.cases] == ["sound"]
+    (refusal,) = found.refusals
+    assert (refusal.case_id, refusal.kind) == ("caf\\xe9", "usage")
+    assert refusal.message.isprintable()
+    assert str(refusal.image).isprintable()
+
+
+def test_names_that_differ_in_case_only_are_told(tmp_path):
+    touch(tmp_path, "Case.nii", "case.mha", "other.nii")
+    found = discover_cases([tmp_path])
+    assert len(found.cases) == 3
+    assert found.notes == (
+        "one folder on macOS and Windows, where case does not count: Case, case",
+    )
 
 
 def test_suffixes_keep_their_spelling():
