@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from payerseg.evaluation.bootstrap import DEFAULT_DRAWS, Interval, ratio_interval
 from payerseg.evaluation.case_scores import CaseScores
-from payerseg.evaluation.tables import vertebra_table
+from payerseg.evaluation.tables import DEFAULT_DRAWS, Interval, ratio_interval, vertebra_table
 
 
 @dataclass(frozen=True, slots=True)

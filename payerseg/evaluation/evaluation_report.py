@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from payerseg.domain.vertebra import Vertebra
-from payerseg.evaluation.bootstrap import Interval
 from payerseg.evaluation.case_scores import CaseScores
 from payerseg.evaluation.charts import bar_chart, strip_chart
 from payerseg.evaluation.comparison import Comparison
 from payerseg.evaluation.tables import (
     Figures,
+    Interval,
     figures,
     figures_table,
     scan_table,

@@ -14,8 +14,7 @@ from payerseg.report.checks import check_case
 from payerseg.report.figures import curved_views, thumbnail
 from payerseg.report.findings import SEVERITY_ORDER
 from payerseg.report.mask_facts import mask_facts
-from payerseg.report.page import case_page, needs_review
-from payerseg.report.vertebra_rows import vertebra_rows
+from payerseg.report.page import case_page, needs_review, vertebra_rows
 from payerseg.report.viewer_data import ViewerData, viewer_data
 
 FINDINGS_FORMAT = 1

@@ -6,8 +6,7 @@ import numpy as np
 
 from payerseg.domain.grid import Grid
 from payerseg.domain.volume import Volume
-from payerseg.synthesis.noise import smooth_field
-from payerseg.synthesis.scanner import Scanner, rounded, scan
+from payerseg.synthesis.scanner import Scanner, rounded, scan, smooth_field
 from payerseg.synthesis.skeleton import capsules
 
 Array = np.ndarray

@@ -18,7 +18,7 @@ from payerseg.synthesis.library import (
     read_library,
 )
 from payerseg.synthesis.negatives import NEGATIVES, synthesize_negative
-from payerseg.synthesis.phantom_shapes import phantom_library
+from payerseg.synthesis.phantom import phantom_library
 from payerseg.synthesis.scans import (
     BODY_3MM,
     Extent,

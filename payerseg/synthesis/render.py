@@ -13,7 +13,7 @@ from scipy.special import ndtr
 
 from payerseg.domain.grid import Grid
 from payerseg.synthesis.bones import Bones
-from payerseg.synthesis.noise import smooth_field
+from payerseg.synthesis.scanner import smooth_field
 from payerseg.synthesis.surroundings import Surroundings
 from payerseg.synthesis.tissues import (
     GUT_IDS,

@@ -9,9 +9,9 @@ import numpy as np
 
 from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import Vertebra
-from payerseg.synthesis.noise import smooth_field
 from payerseg.synthesis.outline import NECK, TRUNK, draw_tubes, jittered, outline_depth
 from payerseg.synthesis.poses import PosedVertebra, disc_mm
+from payerseg.synthesis.scanner import smooth_field
 from payerseg.synthesis.shapes import DEPTH_STEP_MM
 from payerseg.synthesis.skeleton import capsules, draw_ribs, draw_skeleton, join_ribs
 from payerseg.synthesis.spine_axis import SpineAxis

@@ -3,7 +3,7 @@
 import ast
 import re
 
-FILE_LINES, FUNCTION_LINES, PARAMETERS, NESTING = 500, 50, 6, 3
+FILE_LINES, PARAMETERS, NESTING = 500, 6, 3
 FORBIDDEN_NAMES = re.compile(
     r"^(utils?|helpers?|common|misc|base|manager)$|(_new|_old|_copy|_final|_v?\d+)$"
 )
@@ -13,14 +13,6 @@ NESTS = (ast.For, ast.While, ast.If, ast.Try)  # a `with` holds something, it do
 
 def functions(tree):
     return [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-
-
-def body_lines(function):
-    """Lines without decorators and docstring."""
-    first = function.body[0]
-    doc = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-    lines = function.end_lineno - function.lineno + 1
-    return lines - (first.end_lineno - first.lineno + 1) if doc else lines
 
 
 def depth(node, level=0):
@@ -47,16 +39,6 @@ def is_click_command(function):
 def test_files_fit_a_head(all_sources):
     long = {str(s.path): s.text.count("\n") for s in all_sources if s.text.count("\n") > FILE_LINES}
     assert not long, f"more than {FILE_LINES} lines: {long}; split by what changes together"
-
-
-def test_functions_fit_a_screen(product):
-    long = [
-        f"{s.path}:{f.lineno} {f.name} has {body_lines(f)} lines"
-        for s in product
-        for f in functions(s.tree)
-        if body_lines(f) > FUNCTION_LINES
-    ]
-    assert not long, "\n".join(long)
 
 
 def test_few_parameters(product):

@@ -11,7 +11,6 @@ from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import GridMismatch
-from payerseg.evaluation.bootstrap import ratio_interval
 from payerseg.evaluation.case_scores import ScoringRules, score_absent, score_case
 from payerseg.evaluation.comparison import compare
 from payerseg.evaluation.evaluation_report import (
@@ -22,7 +21,13 @@ from payerseg.evaluation.evaluation_report import (
     write_evaluation,
 )
 from payerseg.evaluation.predictions import Prediction
-from payerseg.evaluation.tables import figures, scan_table, summed_by, vertebra_table
+from payerseg.evaluation.tables import (
+    figures,
+    ratio_interval,
+    scan_table,
+    summed_by,
+    vertebra_table,
+)
 from payerseg.evaluation.truth import Truth
 
 FAST = ScoringRules(surfaces=False)

@@ -14,9 +14,9 @@ from payerseg.report.figures import (
     OVERLAY_FACTOR,
     RIM_ALPHA,
     curved_views,
+    spine_curve,
     thumbnail,
 )
-from payerseg.report.spine_curve import spine_curve
 
 
 def test_every_vertebra_lies_at_its_mark(make_facts, synthetic_spine, any_grid):

@@ -5,7 +5,7 @@ from scipy import ndimage
 from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import Vertebra
 from payerseg.synthesis.bones import Bones, Ripple
-from payerseg.synthesis.phantom_shapes import phantom_library
+from payerseg.synthesis.phantom import phantom_library
 from payerseg.synthesis.poses import Fracture, JointTurns, Pick, chain
 
 LEVELS = (Vertebra.T11, Vertebra.T12, Vertebra.L1)

@@ -12,7 +12,7 @@ from payerseg.synthesis.compose import (
     pose_whole_spine,
 )
 from payerseg.synthesis.library import ShapeLibrary
-from payerseg.synthesis.phantom_shapes import phantom_library
+from payerseg.synthesis.phantom import phantom_library
 from payerseg.synthesis.shapes import SpineShapes
 
 

@@ -4,7 +4,7 @@ import pytest
 from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import Vertebra
 from payerseg.synthesis.extras import Extras, add_after_scan, add_before_scan
-from payerseg.synthesis.phantom_shapes import phantom_library
+from payerseg.synthesis.phantom import phantom_library
 from payerseg.synthesis.poses import JointTurns, Pick, chain
 
 

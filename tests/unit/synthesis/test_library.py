@@ -8,8 +8,7 @@ from payerseg.errors import DatasetError
 from payerseg.imaging.files import write_volume
 from payerseg.synthesis.compose import pose_whole_spine
 from payerseg.synthesis.library import ShapeLibrary, load_library, read_library, save_library
-from payerseg.synthesis.phantom import make_phantom
-from payerseg.synthesis.phantom_shapes import phantom_library
+from payerseg.synthesis.phantom import make_phantom, phantom_library
 from payerseg.synthesis.scanner import Scanner
 from payerseg.synthesis.scans import Extent, Look, scan_of
 from payerseg.synthesis.tissues import Patient

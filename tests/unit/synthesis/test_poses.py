@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from payerseg.domain.vertebra import Vertebra
-from payerseg.synthesis.phantom_shapes import phantom_library
+from payerseg.synthesis.phantom import phantom_library
 from payerseg.synthesis.poses import Fracture, JointTurns, Pick, chain, rotation
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from payerseg.errors import DatasetError
 from payerseg.imaging.files import read_volume
-from payerseg.synthesis.phantom_shapes import phantom_library
+from payerseg.synthesis.phantom import phantom_library
 from payerseg.synthesis.recipes import Recipe, gather_library
 
 
