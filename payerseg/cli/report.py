@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from payerseg.atomic import write_text
 from payerseg.driver.inputs import remembered_cases
 from payerseg.driver.run_folder import runs_in_order
 from payerseg.driver.settings import HOUSE_FOLDER
@@ -51,14 +52,14 @@ def report(*, results: Path, ratings_files: tuple[Path, ...], output: Path | Non
     sources = [read_ratings(path) for path in (*([kept] if kept.is_file() else []), *ratings_files)]
     ratings = merge_ratings(sources)
     if ratings_files:
-        kept.write_text(ratings_json(ratings), encoding="utf-8")
+        write_text(kept, ratings_json(ratings))
         click.echo(f"{kept}: {len(ratings)} rating(s)")
     strangers = sorted(set(ratings) - {case.case_id for case in cases})
     if strangers:
         click.echo(f"rated, but not in {results}: {', '.join(strangers)}", err=True)
     page = output or results / PAGE_FILE
     name = results.resolve().name
-    page.write_text(cohort_page(name, _key(results), cases, ratings), encoding="utf-8")
+    write_text(page, cohort_page(name, _key(results), cases, ratings))
     click.echo(str(page))
 
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from payerseg.atomic import replacing
 from payerseg.errors import ArtifactError
 from payerseg.results.artifacts import Artifact
 from payerseg.results.case_folder import PARTIAL_FOLDER, CaseFolder
@@ -44,9 +45,8 @@ def keep_edits(folder: CaseFolder, step: str, writes: Iterable[Artifact]) -> lis
         if manifest is None or found in (None, manifest.outputs.get(artifact.name)):
             continue
         copy = edited_copy_path(folder, artifact, str(found))
-        partial = copy.with_name(f".{copy.name}.partial")
-        shutil.copyfile(folder.path(artifact), partial)
-        partial.replace(copy)
+        with replacing(copy, durable=True) as partial:
+            shutil.copyfile(folder.path(artifact), partial)
         copies.append(copy)
     return copies
 

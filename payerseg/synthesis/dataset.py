@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from payerseg.atomic import write_text
 from payerseg.config.model_card import joined_sources
 from payerseg.domain.volume import Volume
 from payerseg.errors import DatasetError
@@ -110,6 +111,4 @@ class DatasetFolder:
 
     def _note(self, case_id: str, facts: dict) -> None:
         every = self._facts() | {case_id: facts}
-        temporary = self.root / f".{FACTS_FILE}.part"
-        temporary.write_text(json.dumps(every, indent=1, sort_keys=True), encoding="utf-8")
-        temporary.replace(self.root / FACTS_FILE)
+        write_text(self.root / FACTS_FILE, json.dumps(every, indent=1, sort_keys=True))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from payerseg.atomic import write_text
 from payerseg.datasets.cases import CaseFiles, Dataset, TrainingCase
 from payerseg.datasets.discover import DEFAULT_RULES, ReadingRules, read_case
 from payerseg.datasets.simple_layout import CASE_FACTS, without_ending
@@ -251,9 +252,7 @@ def _facts(files: CaseFiles) -> dict[str, Any]:
 
 def _write_facts(out: Path, facts: Mapping[str, Any]) -> None:
     """Write the table again after every case, so that a killed run leaves a usable data set."""
-    temporary = out / f".{CASE_FACTS}.part"
-    temporary.write_text(json.dumps(facts, indent=1, sort_keys=True), encoding="utf-8")
-    temporary.replace(out / CASE_FACTS)
+    write_text(out / CASE_FACTS, json.dumps(facts, indent=1, sort_keys=True))
 
 
 def _write_case(out: Path, case: TrainingCase, landmarks: Landmarks, labels: Volume) -> None:

@@ -7,7 +7,6 @@ so a run that was killed and resumed goes through the same data and the same sch
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import Literal
 import keras
 import numpy as np
 
+from payerseg.atomic import replacing
 from payerseg.errors import TrainingDiverged
 from payerseg.inference.device import training_needs_xla
 from payerseg.networks.layers import FixableBatchNormalization
@@ -311,12 +311,8 @@ def save_checkpoint(model: keras.Model, state: TrainingState, folder: Path) -> N
     }
     for group, values in groups.items():
         arrays.update({f"{group}_{i}": np.asarray(v) for i, v in enumerate(values)})
-    temporary = folder / "checkpoint.npz.part"
-    with temporary.open("wb") as file:
-        np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / "checkpoint.npz")
+    with replacing(folder / "checkpoint.npz", durable=True) as temporary:
+        np.savez(temporary, **arrays)
 
 
 def _seeds(model: keras.Model) -> list[keras.Variable]:

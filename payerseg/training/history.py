@@ -17,6 +17,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 
+from payerseg.atomic import replacing, write_text
+
 HISTORY_FILE = "history.csv"
 BEST_FILE = "best.json"
 TENSORBOARD_FOLDER = "tensorboard"
@@ -98,9 +100,7 @@ class History:
             return False
         self.best = score
         best = {"step": step, "score": score, "figures": dict(figures)}
-        temporary = self.folder / f".{BEST_FILE}.part"
-        temporary.write_text(json.dumps(best, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(self.folder / BEST_FILE)
+        write_text(self.folder / BEST_FILE, json.dumps(best, indent=1) + "\n")
         return True
 
     def rows(self) -> list[dict[str, str]]:
@@ -121,12 +121,13 @@ class History:
             csv.writer(file).writerow(row)
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        temporary = self.folder / f".{HISTORY_FILE}.part"
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(self._path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
-        temporary.replace(self._path)
 
 
 def read_best(folder: Path) -> dict[str, Any] | None:

@@ -10,7 +10,6 @@ No file holds a pickle. `pack` writes this format.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from payerseg.atomic import replacing, write_text
 from payerseg.errors import DatasetError
 from payerseg.preprocess.landmark_maps import closeness_maps, grid_axes
 from payerseg.training.examples import PackedScan, PackedVertebra, region_of_channel
@@ -90,15 +90,12 @@ class PackIndex:
 
     def write(self, folder: Path) -> None:
         """Write index.json, replaced in one move."""
-        folder.mkdir(parents=True, exist_ok=True)
         data = {
             "format": PACK_FORMAT,
             "sampling": self.sampling or {},
             "items": [asdict(item) for item in self.items],
         }
-        temporary = folder / f".{INDEX_FILE}.part"
-        temporary.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        temporary.replace(folder / INDEX_FILE)
+        write_text(folder / INDEX_FILE, json.dumps(data, indent=1, allow_nan=False) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> PackIndex:
@@ -160,11 +157,8 @@ def val_path(folder: Path, item: PackItem) -> Path:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write one .npz, replaced in one move."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    temporary.replace(path)
 
 
 def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:

@@ -6,7 +6,6 @@ Needs numpy, scipy and keras: no image library is imported here or below.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from payerseg.atomic import write_text
 from payerseg.config.model_card import ModelCard, Source
 from payerseg.config.training import TrainingConfig, shares_by_group
 from payerseg.errors import ConfigError, DatasetError
@@ -384,9 +384,7 @@ def _keep_choices(config: TrainingConfig, recipe: Recipe, folder: Path) -> None:
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(data, indent=1) + "\n")
 
 
 def _small_shape(recipe: Recipe) -> tuple[int, int, int]:

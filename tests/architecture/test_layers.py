@@ -1,5 +1,6 @@
 """Imports go down, never up, never sideways; third parties stay in their rooms (CONTRIBUTING.md)."""
 
+import re
 import sys
 from pathlib import PurePosixPath
 
@@ -185,3 +186,15 @@ def test_no_pickle_and_no_network(product):
         and not (name.startswith("socket") and source.path.as_posix().startswith(SOCKET_FOR))
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_files_are_replaced_in_one_way(product):
+    """A half-written file under its final name is seen sooner or later: `atomic.replacing` is the way."""
+    allowed = {"payerseg/atomic.py", "payerseg/results/case_folder.py"}
+    wrong = [
+        source.path.as_posix()
+        for source in product
+        if re.search(r"\.(part|partial|tmp)[\"']", source.text)
+        and source.path.as_posix() not in allowed
+    ]
+    assert not wrong, wrong

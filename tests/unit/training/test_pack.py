@@ -80,7 +80,7 @@ def test_files_hold_no_pickles(packed: tuple[Path, PackReport]) -> None:
     for path in files:
         with np.load(path, allow_pickle=False) as arrays:
             assert all(arrays[name].dtype != object for name in arrays.files)
-    assert not list(folder.rglob("*.part"))
+    assert not list(folder.rglob(".*"))
 
 
 def test_validation_inputs_are_bit_identical_to_inference(
