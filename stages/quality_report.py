@@ -35,10 +35,12 @@ class QualityReport:
         """Check one case and write its page."""
         case.progress("measure")
         ct, labels, landmarks = case.read(CT), case.read(SEGMENTATION), case.read(LANDMARKS_CSV)
-        measured = measure_case(ct, labels, landmarks)
+        scan = case.read(SCAN)
+        doubted = any(note.code == "doubtful_values" for note in scan.notes)
+        measured = measure_case(None if doubted else ct, labels, landmarks, scan.hu_window)
         facts = CaseFacts(
             case_id=case.case_id,
-            scan=case.read(SCAN),
+            scan=scan,
             ct=ct,
             labels=labels,
             landmarks=landmarks,

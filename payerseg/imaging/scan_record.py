@@ -14,6 +14,8 @@ from payerseg.errors import ArtifactError, GridMismatch
 from payerseg.imaging.orient import Orientation
 
 SCAN_RECORD_FORMAT = 1
+HU_FLOOR, HU_CEILING = "hu_floor", "hu_ceiling"
+"""Facts of a scan that was cut to a window: voxels at these values were darker or brighter once."""
 Fact = str | int | float | bool
 
 
@@ -91,6 +93,14 @@ class ScanRecord:
     ct_grid: Grid
     facts: dict[str, Fact] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
+
+    @property
+    def hu_window(self) -> tuple[float, float]:
+        """The lowest and highest HU that the scan was cut to, infinite where it was not."""
+        return (
+            float(self.facts.get(HU_FLOOR, -np.inf)),
+            float(self.facts.get(HU_CEILING, np.inf)),
+        )
 
     def restore(self, volume: Volume) -> LabelMap:
         """Lead labels on the prepared CT's grid back into the stored order of the user's file.

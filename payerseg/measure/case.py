@@ -42,6 +42,7 @@ METAL_HU = 1500.0
 KYPHOSES = ((Vertebra.T4, Vertebra.T12), (Vertebra.T1, Vertebra.T12))
 LORDOSES = ((Vertebra.L1, Vertebra.L5),)
 MIN_CORE_VOXELS = 20
+MAX_CUT_PART = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,19 @@ class Measurement:
     note: str = ""
 
 
-def measure_case(ct: Volume | None, labels: Volume, landmarks: Landmarks) -> list[Measurement]:
+def measure_case(
+    ct: Volume | None,
+    labels: Volume,
+    landmarks: Landmarks,
+    hu_window: tuple[float, float] = (-np.inf, np.inf),
+) -> list[Measurement]:
     """Measure every vertebra and the curves of the spine.
 
     Args:
         ct: (z, y, x) HU on any grid; None leaves the HU out.
         labels: (z, y, x) VerSe labels.
         landmarks: body centres; a vertebra without one is found from its mask.
+        hu_window: values that `ct` was cut to; HU of what was cut are no measurement.
 
     Returns:
         Rows, vertebrae from head to foot, then the curves. What cannot be measured has no row.
@@ -94,7 +101,7 @@ def measure_case(ct: Volume | None, labels: Volume, landmarks: Landmarks) -> lis
         if body is None or not labels.grid.contains(body.corners_mm, BODY_MARGIN_MM).all():
             continue
         rows += _of_body(vertebra, body)
-        rows += [] if ct is None else _core_hu(vertebra, body, ct)
+        rows += [] if ct is None else _core_hu(vertebra, body, ct, hu_window)
         endplates[vertebra] = Endplates(body.center_mm, body.upper_normal, body.lower_normal)
     return rows + _of_spine(endplates)
 
@@ -189,7 +196,9 @@ def _of_body(vertebra: Vertebra, body: VertebralBody) -> list[Measurement]:
     return rows
 
 
-def _core_hu(vertebra: Vertebra, body: VertebralBody, ct: Volume) -> list[Measurement]:
+def _core_hu(
+    vertebra: Vertebra, body: VertebralBody, ct: Volume, hu_window: tuple[float, float]
+) -> list[Measurement]:
     """Mean and standard deviation of HU deep inside the body."""
     inside = sample_body(body)
     height = np.nanmedian(body.top_mm - body.bottom_mm)
@@ -198,6 +207,8 @@ def _core_hu(vertebra: Vertebra, body: VertebralBody, ct: Volume) -> list[Measur
     if core.sum() < MIN_CORE_VOXELS:
         return []
     hu = sample(ct, body.frame)[core]
+    if np.mean((hu <= hu_window[0]) | (hu >= hu_window[1])) > MAX_CUT_PART:
+        return []
     note = "metal in the core" if np.mean(hu > METAL_HU) > 0.01 else ""
     return [
         Measurement(vertebra.name, "core_hu_mean", float(hu.mean()), "HU", note),

@@ -18,12 +18,10 @@ import numpy as np
 from scipy import ndimage
 
 from payerseg.errors import NotHounsfield
-from payerseg.imaging.scan_record import Fact, Note
+from payerseg.imaging.scan_record import HU_CEILING, HU_FLOOR, Fact, Note
 
 AIR_HU = -1024.0
 SAMPLE_VOXELS = 2_000_000
-CEILING_FACT, FLOOR_FACT = "hu_ceiling", "hu_floor"
-"""Facts of a scan that was cut to a window: voxels at these values were brighter or darker once."""
 _PADDING_HU = -1100.0
 """Below this there is no matter; scanners fill the outside of their round field with such values."""
 _PADDING_VALUES = 3
@@ -300,9 +298,9 @@ def _told(repair: ValueRepair, values: np.ndarray, doubts: list[str]) -> ValueVe
         notes.append(Note("padding", message))
     floor, ceiling = _window(repaired)
     if np.isfinite(floor):
-        facts[FLOOR_FACT] = floor
+        facts[HU_FLOOR] = floor
     if np.isfinite(ceiling):
-        facts[CEILING_FACT] = ceiling
+        facts[HU_CEILING] = ceiling
         message = (
             f"values were cut at {ceiling:.0f} HU, as by an export through a window: brighter bone "
             "cannot be told apart, and Hounsfield units of what was cut are not tabulated"

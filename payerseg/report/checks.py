@@ -18,6 +18,7 @@ from payerseg.report.case_facts import CaseFacts
 from payerseg.report.findings import Finding, Severity, in_order
 from payerseg.report.mask_checks import mask_findings
 from payerseg.report.mask_facts import MaskFacts
+from payerseg.report.scan_checks import scan_findings
 
 CLOSE, FAR = 0.62, 1.45
 """Distance of two neighbours over the expected one; beyond, a level is doubled or skipped."""
@@ -39,6 +40,7 @@ def check_case(facts: CaseFacts, masks: dict[Vertebra, MaskFacts]) -> tuple[Find
             *_outside(facts),
             *mask_findings(facts, masks),
             *_edits(facts),
+            *scan_findings(facts.ct, facts.landmarks, facts.scan.hu_window),
             *_scan_notes(facts),
         ]
     )
@@ -123,7 +125,8 @@ def _edits(facts: CaseFacts) -> Iterator[Finding]:
 
 def _scan_notes(facts: CaseFacts) -> Iterator[Finding]:
     for note in facts.scan.notes:
-        yield Finding("scan", Severity.INFO, _sentence(note.message))
+        severity = Severity.REVIEW if note.review else Severity.INFO
+        yield Finding("scan", severity, _sentence(note.message))
 
 
 def _sentence(text: str) -> str:

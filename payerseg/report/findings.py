@@ -20,6 +20,8 @@ SEVERITY_ORDER = tuple(Severity)
 
 TITLES = {
     "naming": "Names are uncertain",
+    "turned": "The body lies otherwise than the header says",
+    "values": "Values are not Hounsfield units",
     "gap": "A vertebra is missing",
     "doubled_level": "Two centres lie too close",
     "wide_spacing": "Two centres lie too far apart",
@@ -40,11 +42,11 @@ TITLES = {
 """Every code, in the order in which findings of one severity are listed."""
 
 SHORT_TITLES = {
-    "naming": "name", "gap": "gap", "doubled_level": "doubled?", "wide_spacing": "skipped?",
-    "order": "order", "outside_scan": "outside", "empty_mask": "no mask",
-    "off_landmark": "off centre", "size": "size", "leak": "leak", "fragments": "pieces",
-    "asymmetry": "asymmetric", "segmentation": "mask", "metal": "metal", "border": "cut",
-    "edited": "edited", "scan": "scan",
+    "naming": "name", "turned": "turned", "values": "values", "gap": "gap",
+    "doubled_level": "doubled?", "wide_spacing": "skipped?", "order": "order",
+    "outside_scan": "outside", "empty_mask": "no mask", "off_landmark": "off centre",
+    "size": "size", "leak": "leak", "fragments": "pieces", "asymmetry": "asymmetric",
+    "segmentation": "mask", "metal": "metal", "border": "cut", "edited": "edited", "scan": "scan",
 }  # fmt: skip
 _CODE_ORDER = {code: place for place, code in enumerate(TITLES)}
 

@@ -100,7 +100,7 @@ QUALITY_REPORT = StageSpec(
     name="quality_report",
     step=4,
     module="stages.quality_report",
-    version=3,
+    version=4,
     reads=(
         a.CT,
         a.SCAN,

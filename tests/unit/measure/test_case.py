@@ -235,6 +235,19 @@ def test_fragment_does_not_fail():
     assert measure_case(None, empty, Landmarks()) == []
 
 
+def test_hu_of_what_a_window_cut_are_not_tabulated(upright):
+    ct, labels, marks = upright
+    array = ct.array.copy()
+    zyx = np.rint(ct.grid.map_world_to_indices((0, 0, 0))[0]).astype(int)
+    array[tuple(slice(k - 2, k + 2) for k in zyx)] = 600
+    for low, high in ((-160.0, 500.0), (CORE_HU + 1.0, 5000.0)):
+        cut = ct.with_array(array.clip(low, high))
+        found = by_name(measure_case(cut, labels, marks, (low, high)))
+        assert ("L2", "core_hu_mean") not in found
+        assert (("L1", "core_hu_mean") in found) is (low < 0)
+        assert ("L2", "height_middle") in found
+
+
 def test_metal_is_noted(upright):
     ct, labels, marks = upright
     array = ct.array.copy()

@@ -173,6 +173,12 @@ def test_what_earlier_stages_said_is_passed_on(facts):
     assert codes(told) == {"naming", "segmentation"}
 
 
+def test_a_note_that_asks_for_a_look_is_a_review(facts):
+    note = Note("slice_jump", "the picture jumps", review=True)
+    told = replace(facts, scan=replace(facts.scan, notes=(note,)))
+    assert codes(told) == {"scan"}
+
+
 def test_many_unexplained_places_are_one_finding(facts):
     places = [
         f"a bright place at ({k}, 0, 0) mm, beside the spine, is unexplained" for k in range(9)
