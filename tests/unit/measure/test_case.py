@@ -239,7 +239,7 @@ def test_hu_of_what_a_window_cut_are_not_tabulated(upright):
     ct, labels, marks = upright
     array = ct.array.copy()
     zyx = np.rint(ct.grid.map_world_to_indices((0, 0, 0))[0]).astype(int)
-    array[tuple(slice(k - 2, k + 2) for k in zyx)] = 600
+    array[tuple(slice(k - 4, k + 4) for k in zyx)] = 600
     for low, high in ((-160.0, 500.0), (CORE_HU + 1.0, 5000.0)):
         cut = ct.with_array(array.clip(low, high))
         found = by_name(measure_case(cut, labels, marks, (low, high)))
