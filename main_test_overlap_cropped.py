@@ -35,8 +35,15 @@ def main(
     model_step3: Path | None,
 ) -> int:
     """Run the pipeline over a folder and return the exit code."""
-    weights = {"model_step1": model_step1, "model_step2": model_step2, "model_step3": model_step3}
-    return run_from_options(RunOptions((input_folder,), output_folder, **weights))
+    return run_from_options(
+        RunOptions(
+            (input_folder,),
+            output_folder,
+            model_step1=model_step1,
+            model_step2=model_step2,
+            model_step3=model_step3,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -124,9 +124,10 @@ def _decode_path(kind: type, value: Any) -> Any:
 
 def _encode(value: Any) -> Any:
     """Encode what JSON does not know: paths, and numpy's floats and texts, which are of those kinds."""
-    for kind, plain in ((Path, str), (float, float), (str, str)):
-        if isinstance(value, kind):
-            return plain(value)
+    if isinstance(value, Path | str):
+        return str(value)
+    if isinstance(value, float):
+        return float(value)
     msg = f"{value!r} is no plain JSON"
     raise TypeError(msg)
 

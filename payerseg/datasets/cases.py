@@ -101,7 +101,7 @@ def possible_neighbours(landmarks: Landmarks) -> frozenset[Vertebra]:
         return frozenset()
     chain = list(landmarks)
     out: set[Vertebra] = set()
-    order = [v for v in Vertebra if v is not Vertebra.T13]
+    order: list[Vertebra] = [v for v in Vertebra if v is not Vertebra.T13]
     first, last = chain[0], chain[-1]
     if first is Vertebra.T13:
         out.add(Vertebra.T12)

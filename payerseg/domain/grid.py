@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from payerseg.errors import BadGeometry
 
@@ -96,19 +97,19 @@ class Grid:
         """Edge-to-edge size along the array's (x, y, z) axes: voxels times spacing."""
         return tuple(n * s for n, s in zip(self.shape[::-1], self.spacing_mm, strict=True))
 
-    def map_indices_to_world(self, zyx: Array) -> Array:
+    def map_indices_to_world(self, zyx: ArrayLike) -> Array:
         """Map (n, 3) continuous indices (z, y, x) to (n, 3) LPS mm (x, y, z)."""
-        zyx = np.atleast_2d(np.asarray(zyx, float))
+        places = np.atleast_2d(np.asarray(zyx, float))
         m = self.matrix
-        return zyx[:, ::-1] @ m[:3, :3].T + m[:3, 3]
+        return places[:, ::-1] @ m[:3, :3].T + m[:3, 3]
 
-    def map_world_to_indices(self, xyz_mm: Array) -> Array:
+    def map_world_to_indices(self, xyz_mm: ArrayLike) -> Array:
         """Map (n, 3) LPS mm (x, y, z) to (n, 3) continuous indices (z, y, x)."""
-        xyz_mm = np.atleast_2d(np.asarray(xyz_mm, float))
+        points = np.atleast_2d(np.asarray(xyz_mm, float))
         m = self.matrix
-        return np.linalg.solve(m[:3, :3], (xyz_mm - m[:3, 3]).T).T[:, ::-1]
+        return np.linalg.solve(m[:3, :3], (points - m[:3, 3]).T).T[:, ::-1]
 
-    def contains(self, xyz_mm: Array, margin_mm: float = 0.0) -> Array:
+    def contains(self, xyz_mm: ArrayLike, margin_mm: float = 0.0) -> Array:
         """Tell for (n, 3) LPS points whether they lie inside the voxels, `margin_mm` from the faces."""
         zyx = self.map_world_to_indices(xyz_mm)
         margin = margin_mm / np.asarray(self.spacing_mm[::-1])

@@ -161,7 +161,8 @@ def find_level_shift(nearest: dict[Vertebra, Vertebra]) -> LevelShift:
         for named, true in nearest.items()
         if Vertebra.T13 not in (named, true)
     }
-    best, run = NO_SHIFT, []
+    best = NO_SHIFT
+    run: list[Vertebra] = []
     for vertebra in sorted(places):
         if run and places[vertebra] != places[run[-1]]:
             run = []

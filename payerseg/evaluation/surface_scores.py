@@ -146,7 +146,7 @@ def _area_of_code(code: int, spacing_zyx: np.ndarray) -> float:
 
 
 def _face_segments(
-    inside: set[tuple], axis: int, side: int, plane: tuple[int, int]
+    inside: set[tuple], axis: int, side: int, plane: tuple[int, ...]
 ) -> list[tuple[tuple, tuple]]:
     """Return the lines on one face of a cell, each between the middles of two of its edges.
 

@@ -122,7 +122,7 @@ def vertebra_table(cases: Sequence[CaseScores]) -> pd.DataFrame:
     for case in cases:
         masks = {score.label: score for score in case.masks}
         for one in case.landmarks.outcomes:
-            row = {
+            row: dict[str, float | str | None] = {
                 "case": case.case_id,
                 "group": case.group,
                 "vertebra": one.vertebra.name,
@@ -131,7 +131,7 @@ def vertebra_table(cases: Sequence[CaseScores]) -> pd.DataFrame:
                 "distance_mm": one.distance_mm,
                 "lies_at": one.nearest.name if one.nearest else None,
             }
-            rows.append(row | _mask_columns(masks.get(one.vertebra.verse_label)))
+            rows.append({**row, **_mask_columns(masks.get(one.vertebra.verse_label))})
     columns = ["case", "group", "vertebra", "region", "outcome", "distance_mm", "lies_at"]
     return pd.DataFrame(rows, columns=[*columns, *_mask_columns(None)])
 

@@ -8,6 +8,7 @@ from payerseg.config.model_card import ModelCard
 from payerseg.config.schema import VertebraeSegmentationConfig
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.volume import Volume
+from payerseg.errors import BundleError
 from payerseg.inference.predictor import Predictor
 from payerseg.inference.slabs import blend_in_slabs, plan_patches
 from payerseg.postprocess.label_probabilities import label_probabilities
@@ -68,6 +69,9 @@ def _all_at_once(
     """Predict all classes in patches over the spine; they come apart afterwards."""
     sampling, channels = card.sampling, card.channels
     region = labels_frame(ct.grid, landmarks, sampling)
+    if sampling.size_xyz is None:
+        msg = f"the card of {card.stage} names no size_xyz; expected that of its patches"
+        raise BundleError(msg)
     frames = plan_patches(predictor, region, sampling.size_xyz[::-1], config.patch_overlap)
     inputs = patch_inputs(ct, frames, landmarks, sampling, len(channels) - 1)
     predicted = told(predictor.predict_each(inputs, config.batch), len(frames))

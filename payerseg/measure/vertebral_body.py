@@ -200,8 +200,10 @@ def _measured(soft: Volume, frame: Frame) -> VertebralBody | None:
         (part >= ENDPLATE_DEPTH[0]) & (part <= ENDPLATE_DEPTH[1]),
     )
     place = np.stack(np.meshgrid(lefts, backs, indexing="ij"), axis=-1)[chosen]
-    planes = [_plane(place, surface[chosen]) for surface in (top, bottom)]
-    if planes[0] is None or planes[1] is None:
+    planes = [
+        plane for surface in (top, bottom) if (plane := _plane(place, surface[chosen])) is not None
+    ]
+    if len(planes) < 2:
         return None
     middle = np.array([0.0, (front + back) / 2, 0.0])
     middle[2] = sum(b * middle[1] + c for _, b, c in planes) / 2

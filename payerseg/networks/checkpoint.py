@@ -150,7 +150,8 @@ def expected_shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
 
 
 def _unet_shapes(spec: UNetSpec, prefix: str) -> dict[str, tuple[int, ...]]:
-    widths, shapes = spec.widths, {}
+    widths = spec.widths
+    shapes: dict[str, tuple[int, ...]] = {}
     for level, width in enumerate(widths):
         deepest = level == len(widths) - 1
         above = spec.inputs if level == 0 else widths[level - 1]

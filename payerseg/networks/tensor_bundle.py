@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,11 @@ CRC_POLYNOMIAL = 0x82F63B78  # Castagnoli, bit-reversed
 CRC_MASK_DELTA = 0xA282EAD8
 MAX_INDEX_BYTES, MAX_NAME_BYTES, MAX_VARINT_BYTES = 1 << 24, 1 << 12, 10
 """An index has about 150 bytes a variable; what is beyond was made to take the memory or the day."""
-VALUE_TYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 19: np.dtype("<f2")}
+VALUE_TYPES: dict[int, np.dtype[Any]] = {
+    1: np.dtype("<f4"),
+    2: np.dtype("<f8"),
+    19: np.dtype("<f2"),
+}
 """TensorFlow's DataType numbers of the float types that weights may have."""
 
 
@@ -163,8 +168,8 @@ def _block_rows(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
         at += length
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield (field number, value) of a protocol buffer message."""
+def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
+    """Yield (field number, integer or bytes) of a protocol buffer message."""
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)

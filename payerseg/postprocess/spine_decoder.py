@@ -13,11 +13,10 @@ from payerseg.config.graph import GraphConfig
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.errors import SpineNotFound
-from payerseg.postprocess.chain_model import LABELS, ChainModel
+from payerseg.postprocess.chain_model import LABELS, ChainModel, Move
 from payerseg.postprocess.chain_search import (
     Chain,
     ChainSearch,
-    Step,
     name_probabilities,
     weigh_chains,
 )
@@ -120,13 +119,13 @@ def _landmarks(
         score = float(np.clip(probabilities[step.place, step.rank], 0, 1))
         mark = Landmark(LABELS[step.rank], tuple(model.positions_mm[step.place]), score)
         if step.move is not None and step.move.silent and config.bridge:
-            marks += _bridges(marks[-1], mark, step, model, chain.hypothesis)
+            marks += _bridges(marks[-1], mark, step.move, model, chain.hypothesis)
         marks.append(mark)
     return marks
 
 
 def _bridges(
-    upper: Landmark, lower: Landmark, step: Step, model: ChainModel, hypothesis: int
+    upper: Landmark, lower: Landmark, move: Move, model: ChainModel, hypothesis: int
 ) -> list[Landmark]:
     """Interpolate the silent vertebrae of one step along the prior's own curve.
 
@@ -135,16 +134,16 @@ def _bridges(
     """
     scale, sign = model.hypotheses.scale[hypothesis], model.hypotheses.y_sign[hypothesis]
     start, stop = np.asarray(upper.position_mm), np.asarray(lower.position_mm)
-    ratio = np.linalg.norm(start - stop) / (scale * step.move.length_mm)
+    ratio = np.linalg.norm(start - stop) / (scale * move.length_mm)
     if not BRIDGE_RATIO[0] < ratio < BRIDGE_RATIO[1]:
         return []
-    down = -step.move.waypoints_mm * (scale, scale * sign, scale)
+    down = -move.waypoints_mm * (scale, scale * sign, scale)
     missing = (stop - start) - down[-1]
     points = start + down + np.linspace(0, 1, len(down) + 1)[1:, None] * missing
     score = BRIDGED_SCORE * min(upper.score, lower.score)
     return [
         Landmark(LABELS[rank], tuple(point), score, ("bridged",))
-        for rank, point in zip(step.move.silent, points, strict=False)
+        for rank, point in zip(move.silent, points, strict=False)
     ]
 
 

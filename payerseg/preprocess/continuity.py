@@ -57,8 +57,8 @@ def continuity_notes(ct: Volume) -> list[Note]:
         message = f"{flat.sum()} blank slices lie inside the scan ({at(flat.nonzero()[0])})"
         notes.append(Note("blank_slices", message, review=True))
     noisy = np.median(near[near > 0]) > NOISE_HU if near.any() else False
-    doubled = np.flatnonzero((near == 0) & ~flat[1:] & noisy)
-    doubled = [k for k in doubled if np.array_equal(slices[first + k], slices[first + k + 1])]
+    alike = np.flatnonzero((near == 0) & ~flat[1:] & noisy)
+    doubled = [k for k in alike if np.array_equal(slices[first + k], slices[first + k + 1])]
     if doubled:
         message = f"{len(doubled)} slices equal their neighbour ({at(doubled)}): doubled"
         notes.append(Note("doubled_slices", message, review=True))

@@ -156,7 +156,7 @@ class _Mixture:
         floor, ceiling = _window(values)
         values = values[(values > floor) & (values < ceiling)]
         tissue = values[values > -250]
-        near_water = np.count_nonzero(np.abs(tissue) < 200)
+        near_water = int(np.count_nonzero(np.abs(tissue) < 200))
         dark = values[values < -400]
         air_hu = _mode(dark, _PADDING_HU, -400.0)
         return cls(

@@ -82,7 +82,7 @@ def vertebra_rows(
                 position_mm=mark.position_mm if mark else None,
                 score=round(mark.score, 4) if mark and not edited else None,
                 volume_ml=round(mask.volume_ml, 3) if mask else None,
-                heights_mm=tuple(values.get(name) for name in HEIGHTS),
+                heights_mm=(values.get(HEIGHTS[0]), values.get(HEIGHTS[1]), values.get(HEIGHTS[2])),
                 core_hu=values.get("core_hu_mean"),
                 next_mm=round(next_mm[vertebra], 2) if vertebra in next_mm else None,
                 flags=mark.flags if mark else (),

@@ -29,7 +29,7 @@ def levels_of_variant(variant: str) -> list[Vertebra]:
     if variant not in VARIANTS:
         msg = f"variant {variant!r} is unknown; expected one of {', '.join(VARIANTS)}"
         raise ValueError(msg)
-    levels = list(USUAL)
+    levels: list[Vertebra] = list(USUAL)
     if variant == "l6":
         levels.append(Vertebra.L6)
     elif variant == "t13":

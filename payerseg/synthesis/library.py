@@ -160,7 +160,8 @@ def _shape(vertebra: Vertebra, source: str, parts: dict[str, np.ndarray]) -> Ver
 def _torso(source: str, parts: dict[str, np.ndarray]) -> TorsoAtlas:
     tissue, bone, hull = parts["volumes"]
     origin, spacing = parts["frame"]
-    axis = SpineAxis(*parts["axis"], float(parts["facts"][0]))
+    z_mm, level, x_mm, y_mm = parts["axis"]
+    axis = SpineAxis(z_mm, level, x_mm, y_mm, float(parts["facts"][0]))
     grid = Grid(tissue.shape, tuple(spacing), tuple(origin))
     return TorsoAtlas(
         source, tissue, bone.view(np.int8), hull.view(np.int8), grid, axis, bool(parts["facts"][1])

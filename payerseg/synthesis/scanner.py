@@ -48,7 +48,6 @@ def _stretch(field: Array, axis: int, count: int, step: float) -> Array:
     return out
 
 
-Array = np.ndarray
 SLICES_MM = (0.7, 1.0, 1.25, 2.0, 2.5, 3.0, 5.0)
 SLICE_SHARES = (0.2, 0.22, 0.18, 0.12, 0.1, 0.12, 0.06)
 HU_RANGE = (-1024.0, 3071.0)

@@ -28,7 +28,7 @@ def levels_of(landmarks: Landmarks) -> dict[Vertebra, float]:
     With L6 (or only four lumbar vertebrae are never assumed) the lumbar ones share levels 19..23
     evenly; T13 is level 18.5; a missing T12 leaves its level empty.
     """
-    out = {}
+    out: dict[Vertebra, float] = {}
     with_l6 = Vertebra.L6 in landmarks
     for vertebra in landmarks:
         if vertebra is Vertebra.T13:

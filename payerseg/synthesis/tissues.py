@@ -45,9 +45,11 @@ ARTERY_IDS = (52, 54, 55, 56, 57, 58, 65, 66, int(Tissue.ARTERY))
 VEIN_IDS = (53, 59, 60, 62, 63, 64, 67, 68, int(Tissue.VEIN))
 MUSCLE_IDS = (*range(80, 90), int(Tissue.MUSCLE))
 GUT_IDS = (6, 18, 19, 20)
-_ORGANS = {1: 52, 2: 33, 3: 33, 4: 12, 5: 58, 7: 38, 8: 25, 9: 25, 15: 35, 17: 95, 21: 8, 22: 40, 23: 8,
-           24: 8, 51: 45, 61: 45, 79: 36, 90: 34, 117: 110}  # fmt: skip
-_OWN = {
+_ORGANS: dict[int, float] = {
+    1: 52, 2: 33, 3: 33, 4: 12, 5: 58, 7: 38, 8: 25, 9: 25, 15: 35, 17: 95, 21: 8, 22: 40, 23: 8,
+    24: 8, 51: 45, 61: 45, 79: 36, 90: 34, 117: 110,
+}  # fmt: skip
+_OWN: dict[int, float] = {
     Tissue.AIR: -1000, Tissue.SKIN: 15, Tissue.FAT: -105, Tissue.MUSCLE: 55, Tissue.VISCERAL: -95,
     Tissue.THECAL: 18, Tissue.CORD: 38, Tissue.EPIDURAL: -60, Tissue.ANNULUS: 100,
     Tissue.NUCLEUS: 78, Tissue.CARTILAGE: 130, Tissue.ARTERY: 45, Tissue.VEIN: 45, Tissue.BRAIN: 34,

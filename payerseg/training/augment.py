@@ -60,7 +60,7 @@ class Warp:
     def map_points(self, xyz_mm: Array) -> Array:
         """Map (n, 3) output points to input points."""
         out = xyz_mm @ self.matrix.T + self.shift_mm
-        return out if self.nodes_mm is None else out + self._displacement(xyz_mm)
+        return out if self.nodes_mm is None else out + self._displacement(xyz_mm, self.nodes_mm)
 
     def map_points_back(self, xyz_mm: Array) -> Array:
         """Map (n, 3) input points to output points (fixed-point inverse; error below 0.05 mm)."""
@@ -69,7 +69,7 @@ class Warp:
         if self.nodes_mm is None or len(xyz_mm) == 0:
             return out
         for _ in range(INVERSE_STEPS):
-            out = (xyz_mm - self.shift_mm - self._displacement(out)) @ inverse.T
+            out = (xyz_mm - self.shift_mm - self._displacement(out, self.nodes_mm)) @ inverse.T
         return out
 
     def map_lattice(self, shape_zyx: tuple[int, int, int], spacing_mm: float) -> Array:
@@ -94,12 +94,11 @@ class Warp:
             out += np.moveaxis(np.tensordot(wx, part, axes=(1, 2)), (3, 2, 1, 0), (0, 1, 2, 3))
         return out
 
-    def _displacement(self, xyz_mm: Array) -> Array:
+    def _displacement(self, xyz_mm: Array, nodes_mm: Array) -> Array:
         wx, wy, wz = (
-            _spline_weights(xyz_mm[:, k], self.extent_mm[k], self.nodes_mm.shape[k])
-            for k in range(3)
+            _spline_weights(xyz_mm[:, k], self.extent_mm[k], nodes_mm.shape[k]) for k in range(3)
         )
-        return np.einsum("ni,nj,nk,ijkc->nc", wx, wy, wz, self.nodes_mm, optimize=True)
+        return np.einsum("ni,nj,nk,ijkc->nc", wx, wy, wz, nodes_mm, optimize=True)
 
 
 class DrawsWarps(Protocol):

@@ -97,12 +97,12 @@ def check_case(files: CaseFiles, rules: ReadingRules = DEFAULT_RULES) -> Checked
         found = Finding(Severity.ERROR, f"image_{error.kind}", name, str(error))
         return CheckedCase(name, "", (found,))
     findings = [_finding(name, row) for row in _image_findings(image)]
-    case, error = _read(files, rules)
-    if error:
-        findings.append(error)
-    labels, error = _labels(files)
-    if error:
-        findings.append(error)
+    case, wrong = _read(files, rules)
+    if wrong:
+        findings.append(wrong)
+    labels, wrong = _labels(files)
+    if wrong:
+        findings.append(wrong)
     if case is not None and case.landmarks is not None:
         findings += [_finding(name, row) for row in chain_findings(case.landmarks, image.grid)]
     if labels is not None:
