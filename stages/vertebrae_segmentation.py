@@ -42,7 +42,7 @@ class VertebraeSegmentation:
             return
         found = vertebra_probabilities(
             self.predictor, self.card, self.config, ct, landmarks,
-            told=lambda predicted, total: case.progress_over(predicted, "segment", total),
+            track_progress=lambda predicted, total: case.progress_over(predicted, "segment", total),
         )  # fmt: skip
         merged = merge_masks(found, ct.grid, mask_rule(self.config))
         case.progress("write")

@@ -1,4 +1,4 @@
-"""`payerseg run`: scans in, one truthful result folder per case out."""
+"""`payerseg run`: scans in, one result folder per case out."""
 
 from __future__ import annotations
 

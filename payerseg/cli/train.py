@@ -315,7 +315,7 @@ def _fit_all(pack: Path, output: Path, options: Mapping[str, Any]) -> int:
     # all of them first: what is refused for the last must not cost the hours of the others
     configs = {name: _training_config(pack, name, options) for name in STAGES[options["stage"]]}
     for network, config in configs.items():
-        end = run_training(config, _driver(options), output, _Told(network))
+        end = run_training(config, _driver(options), output, _ProgressPrinter(network))
         if not end.ok:
             click.echo(f"error: {network}: {end.message}", err=True)
             return end.exit_code
@@ -359,7 +359,7 @@ def _counted(verb: str) -> Callable[..., None]:
     return show
 
 
-class _Told:
+class _ProgressPrinter:
     """Prints a training's progress: every validation, and a line every few seconds."""
 
     def __init__(self, network: str) -> None:

@@ -47,7 +47,7 @@ def plan_tiles(shape_zyx: Zyx, tile_zyx: Zyx, overlap: float = 0.5, multiple: in
         _axis_starts(n // multiple, t // multiple, overlap)
         for n, t in zip(shape_zyx, tile_zyx, strict=True)
     ]
-    return [tuple(multiple * start for start in starts) for starts in product(*axes)]
+    return [(multiple * z, multiple * y, multiple * x) for z, y, x in product(*axes)]
 
 
 def _axis_starts(size: int, tile: int, overlap: float) -> list[int]:
@@ -60,7 +60,7 @@ def _axis_starts(size: int, tile: int, overlap: float) -> list[int]:
 
 def reference_tiles(
     shape: tuple[int, ...], tile: tuple[int, ...], step: tuple[int, ...]
-) -> list[tuple[int, ...]]:
+) -> list[Zyx]:
     """Return the reference's tile starts in its order: first axis fastest (REFERENCE §3).
 
     Starts are 0, step, 2 step, …; the last one is pushed back to end with the whole. A tile larger
@@ -73,7 +73,7 @@ def reference_tiles(
             continue
         last = size - width
         axes.append([*range(0, last, stride or width), last])
-    return [starts[::-1] for starts in product(*axes[::-1])]
+    return [starts[::-1] for starts in product(*axes[::-1])]  # type: ignore[misc]
 
 
 def tile_weights(tile_zyx: Zyx) -> np.ndarray:

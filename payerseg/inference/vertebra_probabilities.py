@@ -17,12 +17,12 @@ from payerseg.postprocess.vertebra_masks import VertebraProbability
 from payerseg.preprocess.inputs import vertebra_inputs
 from payerseg.preprocess.patch_inputs import labels_frame, patch_inputs
 
-Told = Callable[[Iterable[Volume], int], Iterable[Volume]]
-"""Hands predictions on and may tell somebody how many of how many there are."""
+TrackProgress = Callable[[Iterable[Volume], int], Iterable[Volume]]
+"""Hands predictions on and may report how many of how many there are."""
 
 
-def untold(predicted: Iterable[Volume], total: int) -> Iterable[Volume]:
-    """Tell nobody."""
+def without_progress(predicted: Iterable[Volume], total: int) -> Iterable[Volume]:
+    """Report nothing."""
     del total
     return predicted
 
@@ -33,7 +33,7 @@ def vertebra_probabilities(
     config: VertebraeSegmentationConfig,
     ct: Volume,
     landmarks: Landmarks,
-    told: Told = untold,
+    track_progress: TrackProgress = without_progress,
 ) -> Iterator[VertebraProbability]:
     """Predict each vertebra in a crop of its own, or all at once, as the weights' card says.
 
@@ -43,7 +43,7 @@ def vertebra_probabilities(
         config: batch and overlap of patches.
         ct: HU, canonical order.
         landmarks: at least one.
-        told: see `Told`.
+        track_progress: see `TrackProgress`.
 
     Yields:
         One probability for each landmark; only a few are in memory at a time.
@@ -52,10 +52,10 @@ def vertebra_probabilities(
         OutOfResources: the device's memory is too small.
     """
     if card.output == "label_probability":
-        return _all_at_once(predictor, card, config, ct, landmarks, told)
+        return _all_at_once(predictor, card, config, ct, landmarks, track_progress)
     crops = vertebra_inputs(ct, landmarks, card.sampling)
     predicted = predictor.predict_each(crops, config.batch)
-    return with_landmarks(told(predicted, len(landmarks)), landmarks)
+    return with_landmarks(track_progress(predicted, len(landmarks)), landmarks)
 
 
 def _all_at_once(
@@ -64,7 +64,7 @@ def _all_at_once(
     config: VertebraeSegmentationConfig,
     ct: Volume,
     landmarks: Landmarks,
-    told: Told,
+    track_progress: TrackProgress,
 ) -> Iterator[VertebraProbability]:
     """Predict all classes in patches over the spine; they come apart afterwards."""
     sampling, channels = card.sampling, card.channels
@@ -74,5 +74,5 @@ def _all_at_once(
         raise BundleError(msg)
     frames = plan_patches(predictor, region, sampling.size_xyz[::-1], config.patch_overlap)
     inputs = patch_inputs(ct, frames, landmarks, sampling, len(channels) - 1)
-    predicted = told(predictor.predict_each(inputs, config.batch), len(frames))
+    predicted = track_progress(predictor.predict_each(inputs, config.batch), len(frames))
     return label_probabilities(blend_in_slabs(predicted, region), region, landmarks, channels)

@@ -110,8 +110,10 @@ def _blocks_above(
     One pass over the memory for all channels: looking at them one by one reads it 26 times.
     """
     above = array > threshold
-    rows: np.ndarray = above.any(axis=2)
-    hits_zyx: tuple[np.ndarray, ...] = (rows.any(axis=1), rows.any(axis=0), above.any(axis=(0, 1)))
+    rows = np.asarray(above.any(axis=2))
+    hits_zyx = [
+        np.asarray(hits) for hits in (rows.any(axis=1), rows.any(axis=0), above.any(axis=(0, 1)))
+    ]
     blocks = []
     for channel in np.flatnonzero(hits_zyx[0].any(axis=0)):
         block = []

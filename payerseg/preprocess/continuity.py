@@ -58,7 +58,7 @@ def continuity_notes(ct: Volume) -> list[Note]:
         notes.append(Note("blank_slices", message, review=True))
     noisy = np.median(near[near > 0]) > NOISE_HU if near.any() else False
     alike = np.flatnonzero((near == 0) & ~flat[1:] & noisy)
-    doubled = [k for k in alike if np.array_equal(slices[first + k], slices[first + k + 1])]
+    doubled = [int(k) for k in alike if np.array_equal(slices[first + k], slices[first + k + 1])]
     if doubled:
         message = f"{len(doubled)} slices equal their neighbour ({at(doubled)}): doubled"
         notes.append(Note("doubled_slices", message, review=True))

@@ -388,4 +388,4 @@ def _write_json(path: Path, data: dict[str, Any]) -> None:
 
 
 def _small_shape(recipe: Recipe) -> tuple[int, int, int]:
-    return tuple(min(n, 32) for n in recipe.examples.shape_zyx)  # type: ignore[return-value]
+    return tuple(min(n, 32) for n in recipe.examples.shape_zyx)
