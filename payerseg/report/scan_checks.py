@@ -76,8 +76,7 @@ def turned_to(ct: Volume, landmarks: Landmarks) -> str:
     for center in _centers(ct, landmarks):
         bone = _bone(ct, center, (18.0, 96.0, 96.0), (0.0, 0.0))
         y, x = (axis * STEP_MM for axis in np.indices(bone.shape[1:]) - bone.shape[1] // 2)
-        parts = [_arch_part(bone, x * u + y * v, x * v - y * u) for u, v in SIDES.values()]
-        found.append(parts)
+        found.append([_arch_part(bone, x * u + y * v, x * v - y * u) for u, v in SIDES.values()])
     if len(found) < MIN_LEVELS:
         return ""
     parts = np.array(found)
@@ -139,7 +138,8 @@ def _centers(ct: Volume, landmarks: Landmarks) -> list[Point]:
 
 def _sample(ct: Volume, center: Point, size_zyx_mm: Point, shift_xy_mm: Shift) -> np.ndarray:
     """Return HU of a block around a centre, shifted to the left and to the back, at `STEP_MM`."""
-    shape = tuple(2 * round(size / 2 / STEP_MM) + 1 for size in size_zyx_mm)
+    nz, ny, nx = (2 * round(size / 2 / STEP_MM) + 1 for size in size_zyx_mm)
+    shape = (nz, ny, nx)
     half = [STEP_MM * (n // 2) for n in shape[::-1]]
     origin = np.add(center, (*shift_xy_mm, 0.0)) - half
     return resample(ct, Grid(shape, (STEP_MM,) * 3, tuple(origin)), outside=AIR_HU).array
