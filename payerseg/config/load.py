@@ -198,8 +198,8 @@ def _write_table(table: Table, prefix: str, lines: list[str]) -> None:
     if prefix and plain:
         lines.extend(["", f"[{prefix}]"])
     for key, value in plain.items():
-        # JSON's spelling of numbers, texts, booleans and lists is TOML's as well
-        spelled = "" if value is None else json.dumps(value, ensure_ascii=False)
+        # JSON's spelling of numbers, texts, booleans and lists is TOML's as well, but for DEL
+        spelled = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         lines.append(f"# {key} is left out" if value is None else f"{key} = {spelled}")
     for key, value in table.items():
         if isinstance(value, dict):

@@ -8,6 +8,7 @@ from payerseg.config.load import (
     section_from_dict,
     section_to_dict,
     to_toml,
+    with_overrides,
 )
 from payerseg.config.schema import GraphConfig, RunConfig, VertebraeLocalizationConfig
 from payerseg.config.training import load_training_config
@@ -19,6 +20,13 @@ def test_every_preset_resolves_and_survives_a_round_trip(preset):
     config = load_config(preset)
     assert section_from_dict(RunConfig, tomllib.loads(to_toml(config))) == config
     assert section_from_dict(RunConfig, section_to_dict(config)) == config
+
+
+def test_a_written_configuration_can_be_read_whatever_is_in_its_texts():
+    words = "".join(map(chr, [*range(1, 160), 0x2028, 0xFEFF, 0x1F9B4])) + "\"'\\#"
+    config = with_overrides(RunConfig(), [f"driver.dicom_series={words}"])
+    assert config.driver.dicom_series.strip() == words.strip()
+    assert section_from_dict(RunConfig, tomllib.loads(to_toml(config))) == config
 
 
 def test_default_preset_is_the_schema():
