@@ -29,6 +29,10 @@ from payerseg.version import __version__
 LIBRARIES = (
     "numpy",
     "scipy",
+    "msgspec",
+    "pillow",
+    "jinja2",
+    "tensorboardX",
     "SimpleITK",
     "nibabel",
     "isal",

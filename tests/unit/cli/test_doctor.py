@@ -1,4 +1,5 @@
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ def test_facts_name_versions_places_and_the_processor():
     assert "SimpleITK" in text
     assert "stages that the driver starts" in text
     assert "cores" in text
+
+
+def test_every_dependency_is_looked_for(repository):
+    wanted = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {text.partition(">=")[0] for text in wanted}
+    assert names == {*doctor.LIBRARIES, "tensorflow"}
 
 
 def fail_to_load():
