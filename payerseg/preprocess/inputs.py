@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from payerseg.config.model_card import SamplingSpec
+from payerseg.config.model_card import SamplingSpec, WindowSpec
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmarks, Point
 from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.volume import Volume
+from payerseg.imaging.regions import smooth_mm
 from payerseg.imaging.resample import crop_to_cover, resample, sample_smoothly
 from payerseg.preprocess.frames import spine_frame, vertebra_frame, vertebrae_frame
-from payerseg.preprocess.intensity import normalize_ct, smooth_in_steps
+from payerseg.preprocess.landmark_maps import closeness_maps, grid_axes
+
+REFERENCE_CLAMP_HU = (-1024, 8192)
+
+
+def normalize_ct(volume: Volume, window: WindowSpec) -> Volume:
+    """Map HU to network input: `clip(hu * scale + shift, low, high)`, float32."""
+    values = volume.array.astype(np.float32) * np.float32(window.scale) + np.float32(window.shift)
+    return volume.with_array(np.clip(values, window.low, window.high, dtype=np.float32))
+
+
+def smooth_in_steps(ct: Volume, sigmas_mm: tuple[float, ...]) -> Volume:
+    """Smooth as the reference does (REFERENCE §1): all but the last step are kept as files there.
+
+    A file step smooths, truncates toward zero to int16, then clamps to [-1024, 8192]. The last step
+    clamps below at -1024, smooths, and stays float32.
+
+    Args:
+        ct: (z, y, x) HU.
+        sigmas_mm: one per step; () returns the CT as it is.
+    """
+    if not sigmas_mm:
+        return ct
+    for sigma in sigmas_mm[:-1]:
+        ct = smooth_to_file(ct, sigma)
+    raised = np.maximum(ct.array, ct.array.dtype.type(REFERENCE_CLAMP_HU[0]))
+    return smooth_mm(ct.with_array(raised), sigmas_mm[-1])
+
+
+def smooth_to_file(ct: Volume, sigma_mm: float) -> Volume:
+    """Return the reference's pre-processed image: smoothed, truncated toward zero, clamped, int16."""
+    truncated = np.trunc(smooth_mm(ct, sigma_mm).array)
+    return ct.with_array(np.clip(truncated, *REFERENCE_CLAMP_HU).astype(np.int16))
+
 
 _REACH_SIGMAS = 8.0
 _REFERENCE_REACH_SIGMAS = 2.5
@@ -79,3 +113,47 @@ def point_heatmap(
         seen = (index >= np.trunc(c - reach_sigmas * s)) & (index < np.trunc(c + reach_sigmas * s))
         axes.append(np.where(seen, np.exp(-0.5 * ((index - c) / s) ** 2), 0.0))
     return (axes[0][:, None, None] * axes[1][:, None] * axes[2]).astype(np.float32)
+
+
+def labels_frame(scan: Grid, landmarks: Landmarks, sampling: SamplingSpec) -> Grid:
+    """Return the grid on which all vertebrae are segmented at once.
+
+    The box around the landmarks (a person may have moved them), grown by the card's margin and
+    clipped to the scan. Patches of the network's size cover it.
+
+    Args:
+        scan: the prepared scan's grid.
+        landmarks: at least one.
+        sampling: of the stage-3 card.
+    """
+    points = landmarks.positions_mm
+    box = SpineBox(tuple(points.min(axis=0)), tuple(points.max(axis=0)))
+    return vertebrae_frame(scan, box, sampling)
+
+
+def patch_inputs(
+    ct: Volume,
+    frames: Iterable[Grid],
+    landmarks: Landmarks,
+    sampling: SamplingSpec,
+    n_maps: int,
+) -> Iterator[Volume]:
+    """Yield the network's input on each frame, in their order."""
+    for frame in frames:
+        yield patch_input(ct, frame, landmarks, sampling, n_maps)
+
+
+def patch_input(
+    ct: Volume, frame: Grid, landmarks: Landmarks, sampling: SamplingSpec, n_maps: int
+) -> Volume:
+    """Return the network's input on a frame (z, y, x, 1 + n_maps), float32: image, landmark maps."""
+    image = network_input(ct, frame, sampling)
+    maps = landmark_maps(image.grid, landmarks, n_maps)
+    return Volume(np.concatenate([image.array[..., None], maps], axis=-1), image.grid)
+
+
+def landmark_maps(grid: Grid, landmarks: Landmarks, n_maps: int) -> np.ndarray:
+    """Return `closeness_maps` on an axis-aligned isotropic grid, (z, y, x, n_maps)."""
+    axes = grid_axes(grid.origin_mm, grid.shape, grid.spacing_mm[0])
+    channels = np.array([vertebra.channel for vertebra in landmarks], int)
+    return closeness_maps(channels, landmarks.positions_mm, axes, n_maps)

@@ -31,11 +31,11 @@ from payerseg.imaging.resample import resample, sample_smoothly
 from payerseg.preprocess.frames import vertebra_frame
 from payerseg.preprocess.inputs import (
     network_input,
+    smooth_in_steps,
     spine_input,
     vertebra_input,
     vertebrae_input,
 )
-from payerseg.preprocess.intensity import smooth_in_steps
 from payerseg.preprocess.preparation import prepare_scan
 from payerseg.training.pack_format import PackIndex, PackItem, item_path, val_path, write_arrays
 from payerseg.training.recipe import STAGE1, STAGE3, Recipe

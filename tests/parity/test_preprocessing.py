@@ -18,8 +18,13 @@ from payerseg.preprocess.frames import (
     vertebra_frame,
     vertebrae_frame,
 )
-from payerseg.preprocess.inputs import spine_input, vertebra_input, vertebrae_input
-from payerseg.preprocess.intensity import smooth_in_steps, smooth_to_file
+from payerseg.preprocess.inputs import (
+    smooth_in_steps,
+    smooth_to_file,
+    spine_input,
+    vertebra_input,
+    vertebrae_input,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data"
 CASES = ("lps", "ras", "asl", "pir", "lps_obl10", "ras_obl10")

@@ -11,8 +11,7 @@ from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.errors import GridMismatch
-from payerseg.measure.angles import Endplates, coronal_curves
-from payerseg.measure.case import measure_case, measurements_csv
+from payerseg.measure.case import Endplates, coronal_curves, measure_case, measurements_csv
 
 WIDTH, DEPTH = 44.0, 32.0
 CORE_HU, SHELL_HU = 140.0, 700.0

@@ -11,12 +11,13 @@ from payerseg.domain.volume import Volume
 from payerseg.imaging.orient import Orientation, to_canonical
 from payerseg.preprocess.inputs import (
     network_input,
+    normalize_ct,
     point_heatmap,
+    smooth_in_steps,
     spine_input,
     vertebra_input,
     vertebrae_input,
 )
-from payerseg.preprocess.intensity import normalize_ct, smooth_in_steps
 
 WINDOW = WindowSpec(scale=1 / 600, low=-1.7, high=2.5)
 COARSE = SamplingSpec(8.0, multiple=8, window=WINDOW)

@@ -13,8 +13,7 @@ from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import DatasetError
 from payerseg.imaging.files import write_volume
 from payerseg.preprocess.frames import vertebra_frame
-from payerseg.preprocess.inputs import spine_input, vertebra_input, vertebrae_input
-from payerseg.preprocess.patch_inputs import patch_input
+from payerseg.preprocess.inputs import patch_input, spine_input, vertebra_input, vertebrae_input
 from payerseg.preprocess.preparation import prepare_scan
 from payerseg.training.pack import PackPlan, PackReport, box_around, pack_dataset
 from payerseg.training.pack_format import (
