@@ -41,6 +41,7 @@ from payerseg.results.status import CaseSummary, StageOutcome, StageState
 from payerseg.stagekit.failures import describe_failure
 from payerseg.stagekit.protocol import ExitCode
 
+STILL_TRUE = {StageState.FRESH, StageState.EDITED}
 BLOCKING = {
     StageState.FAILED: "failed",
     StageState.BLOCKED: "is blocked",
@@ -393,7 +394,9 @@ class PipelineRun:
         for case in cases:
             if case.good:
                 self._prune(case.case_id)
-            self._write_status(case, durable=True)
+            # of a case that is fresh nothing new is told: not worth a wait for the disk
+            states = {outcome.state for outcome in case.stages.values()}
+            self._write_status(case, durable=not states <= STILL_TRUE)
         self._try(self._memo.save, "the hash memo")
         export = lambda: self.tell_all(write_exports(self._settings))  # noqa: E731
         self._try(export, "the tables of all cases", promised=True)

@@ -78,4 +78,21 @@ def decision_record(decision: SpineDecision) -> dict[str, Any]:
         }
         for vertebra, mark in decision.landmarks.items()
     }
-    return {"space": "LPS mm of the input file", "landmarks": landmarks, **decision.summary()}
+    return {
+        "space": "LPS mm of the input file",
+        "landmarks": landmarks,
+        **rounded(decision.summary()),
+    }
+
+
+def rounded(value: Any) -> Any:
+    """Round all numbers in plain values to six digits.
+
+    The last bits of another processor or linear algebra library then change no byte, and no later
+    stage becomes stale by them.
+    """
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value

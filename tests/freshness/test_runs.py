@@ -288,3 +288,15 @@ def test_one_stage_again_runs_it_and_of_the_later_ones_what_is_stale(bench):
     summary = bench.run(rerun="spine_localization", from_stage="spine_localization")
     assert bench.states(summary) == ["fresh", "done", "fresh"]
     assert reasons(bench, "spine_localization") == ("forced",)
+
+
+def test_a_fresh_case_does_not_wait_for_the_disk(bench, monkeypatch):
+    """Thousands of them would wait long; a case that ran waits for its status as well."""
+    bench.build()
+    waits = []
+    monkeypatch.setattr("payerseg.atomic.sync_file", waits.append)
+    bench.run()
+    assert [path for path in waits if path.parent.name == "a"] == []
+    bench.scans(a="other")
+    bench.run()
+    assert [path.parent.name for path in waits].count("a") == 1

@@ -33,5 +33,9 @@ def test_axis_ends_at_a_short_number(largest, axis):
     assert ticks[-1] == axis
 
 
-def test_nothing_to_draw():
-    ET.fromstring(strip_chart("mm", {}))
+@pytest.mark.parametrize("chart", [strip_chart("mm", {}), bar_chart("mm", {})])
+def test_with_nothing_to_draw_there_are_axes_and_a_title_but_no_marks(chart):
+    tree = ET.fromstring(chart)
+    assert "mm" in [text.text for text in tree.findall(f"{SVG}text")]
+    assert tree.findall(f"{SVG}circle") == tree.findall(f"{SVG}rect") == []
+    assert "nan" not in chart

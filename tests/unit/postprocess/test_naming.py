@@ -14,6 +14,7 @@ from payerseg.postprocess.naming import (
     decision_record,
     find_candidates,
     name_vertebrae,
+    rounded,
 )
 
 GRID = Grid((50, 24, 24), (3.0, 3.0, 3.0), (-30.0, 10.0, -400.0))
@@ -71,3 +72,13 @@ def test_records_are_plain_json(spine_heatmaps):
     assert record["landmarks"]["L1"]["label"] == 20
     assert {"needs_review", "reasons", "level_margin", "alternatives"} <= set(record)
     assert json.loads(json.dumps(candidates_record(candidates)))[0]["label"] == "T12"
+
+
+def test_the_last_bits_of_another_processor_change_no_byte():
+    facts = {"level_probability": {"L1": 0.123456789}, "alternatives": [[1, -3.5e-9], (2.0, "T12")]}
+    nudged = {"level_probability": {"L1": 0.12345679},
+              "alternatives": [[1, -3.50000001e-9], (2.0, "T12")]}  # fmt: skip
+    assert json.dumps(rounded(facts)) == json.dumps(rounded(nudged))
+    assert rounded(facts) == {
+        "level_probability": {"L1": 0.123457}, "alternatives": [[1, -3.5e-9], [2.0, "T12"]]
+    }  # fmt: skip

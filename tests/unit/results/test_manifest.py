@@ -71,3 +71,11 @@ def test_a_folder_in_its_place_is_told(tmp_path):
 def test_pruned_names_add_up():
     manifest = StageManifest("s", 1, "k", pruned=("b",))
     assert manifest.with_pruned(("a", "b")).pruned == ("a", "b")
+
+
+def test_a_manifest_outlives_a_power_cut(tmp_path, monkeypatch):
+    waits = []
+    for name in ("sync_file", "sync_folder"):
+        monkeypatch.setattr(f"payerseg.atomic.{name}", lambda path: waits.append(path.is_dir()))
+    StageManifest("s", 1, "k").write(tmp_path / "manifest.json")
+    assert waits == [False, True]

@@ -1,0 +1,204 @@
+"""Every damage of a results folder that shared/cases knows, through every command that reads it.
+
+The pipeline runs in this process, and its networks are stand-ins that know the truth, so that a hundred
+runs take minutes: what is tried is the driver and the readers.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from report_cases import decision_of
+
+from payerseg.cli.app import payerseg, run_guarded
+from payerseg.config.model_card import ModelCard, SamplingSpec, UNetSpec
+from payerseg.domain.spine_box import SpineBox
+from payerseg.driver import preflight, stage_run
+from payerseg.driver.supervisor import ChildEnd
+from payerseg.imaging.files import write_volume
+from payerseg.imaging.orient import to_canonical
+from payerseg.results import artifacts as a
+from payerseg.stagekit import worker
+from payerseg.stagekit.catalog import PIPELINE
+from payerseg.stagekit.in_process import load_stage_class
+from payerseg.stagekit.protocol import decode_event, encode_event
+
+pytestmark = pytest.mark.slow
+LEVELS = {"aa": ("T11", "L3"), "bb": ("T10", "L2")}
+SPECS = {spec.module: spec for spec in PIPELINE}
+DAMAGED, OTHER = "aa", "bb"
+TRUTHS = {}
+
+
+def stand_in(spec):
+    """A stage without a network: it writes what is true of the case."""
+
+    def stage(work):
+        spine = TRUTHS[work.case_id]
+        for artifact in spec.reads:  # as a real one, which is how it meets what is damaged
+            work.read(artifact)
+        if spec.name == "spine_localization":
+            points = spine.landmarks.positions_mm
+            box = SpineBox(tuple(points.min(axis=0) - 20), tuple(points.max(axis=0) + 20))
+            work.write(a.SPINE_BOX, box)
+        elif spec.name == "vertebrae_localization":
+            work.write(a.CANDIDATES, [])
+            work.write(a.LANDMARKS_JSON, decision_of(spine.landmarks))
+            work.write(a.LANDMARKS_CSV, spine.landmarks)
+        else:
+            labels, _ = to_canonical(spine.labels)
+            array = np.ascontiguousarray(labels.array, np.uint8)
+            work.write(a.SEGMENTATION, labels.with_array(array))
+            masks = {
+                vertebra: labels.with_array((array == vertebra.verse_label).astype(np.uint8))
+                for vertebra in work.read(a.LANDMARKS_CSV)
+            }
+            work.write(a.VERTEBRAE, masks)
+            work.write(a.MASK_REPORT, {})
+
+    return lambda _setup: stage
+
+
+class ChildInThisProcess:
+    """Stands in for `supervisor.Child`: same request, same events, no process."""
+
+    def __init__(self, command, _timers, on_event):
+        self.command, self.on_event = command, on_event
+
+    def run(self):
+        spec, rejected = SPECS[self.command.module], []
+
+        def say(event, fields):
+            told = decode_event(encode_event(event, 0.0, fields))
+            if event == "stage_rejected":
+                rejected.append(told)
+            self.on_event(told)
+
+        say.closed = ClosedAtOnce()
+        stage = stand_in(spec) if spec.weights else load_stage_class(spec)
+        code = worker._run_request(spec, stage, self.command.request, say)
+        return ChildEnd(
+            int(code), not rejected, rejected[0] if rejected else None, None, None, 0.0, 0
+        )
+
+
+def write_weights(folder, stage):
+    """A bundle that is sound by its card, which is all that the driver looks at."""
+    folder.mkdir(parents=True)
+    (folder / "model.weights.h5").write_bytes(stage.encode())
+    digest = hashlib.sha256(stage.encode()).hexdigest()
+    card = ModelCard(stage, UNetSpec((4,)), SamplingSpec(8.0), weights_sha256=digest)
+    (folder / "model.json").write_text(card.to_json())
+    return folder
+
+
+class ClosedAtOnce:
+    """So that no heartbeat thread lives on."""
+
+    def is_set(self):
+        return True
+
+
+@pytest.fixture(scope="module")
+def damages(shared_dir):
+    """Name → function that damages the copy of a case folder."""
+    script = shared_dir / "cases" / "damaged_state.py"
+    if not script.is_file():
+        pytest.skip(f"no {script}")
+    sys.path.insert(0, str(script.parent))
+    try:
+        spec = importlib.util.spec_from_file_location("damaged_state", script)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(script.parent))
+    return module.Damage().all
+
+
+@pytest.fixture(scope="module")
+def in_process():
+    patch = pytest.MonkeyPatch()
+    for module in (stage_run, preflight):
+        patch.setattr(module, "Child", ChildInThisProcess)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, synthetic_spine, in_process):
+    """A folder with scans, their truth and finished results, and the options that made these."""
+    root = tmp_path_factory.mktemp("finished")
+    for case_id, (first, last) in LEVELS.items():
+        made = synthetic_spine(first=first, last=last)
+        TRUTHS[case_id] = made
+        for folder, name, volume in (
+            ("in", f"{case_id}.nii.gz", made.ct),
+            ("truth", f"{case_id}_seg.nii.gz", made.labels),
+        ):
+            (root / folder).mkdir(exist_ok=True)
+            write_volume(volume, root / folder / name)
+    flags = [
+        text
+        for step, spec in enumerate((s for s in PIPELINE if s.weights), start=1)
+        for text in (f"--model_step{step}", str(write_weights(root / "w" / spec.name, spec.name)))
+    ]
+    flags += ["--set", "quality_report.viewer=false"]
+    assert run_guarded(payerseg, ["run", str(root / "in"), "-o", str(root / "out"), *flags]) == 0
+    return root, flags
+
+
+def call(capsys, *arguments):
+    code = run_guarded(payerseg, [str(item) for item in arguments])
+    out, err = capsys.readouterr()
+    return code, out + err
+
+
+def test_every_damage_has_a_truthful_outcome(finished, damages, tmp_path, capsys):
+    root, flags = finished
+    asked = os.environ.get("DAMAGES")
+    rows, wrong = [], []
+    for name in asked.split(",") if asked else damages:
+        copy = tmp_path / name / "out"
+        shutil.copytree(root / "out", copy)
+        try:
+            damages[name](copy / DAMAGED)
+        except FileNotFoundError as error:
+            rows.append(f"{name}: not applicable ({error})")
+            continue
+        commands = {
+            "status": ("status", copy),
+            "dry": ("run", root / "in", "-o", copy, "--dry-run", *flags),
+            "report": ("report", copy),
+            "export": ("export", copy, "--to", "flat", "-o", tmp_path / name / "export"),
+            "evaluate": (
+                "evaluate",
+                copy,
+                "--truth",
+                root / "truth",
+                "-o",
+                tmp_path / name / "scores",
+            ),
+            "run": ("run", root / "in", "-o", copy, *flags),
+        }
+        outcome = {}
+        for verb, arguments in commands.items():
+            code, said = call(capsys, *arguments)
+            outcome[verb] = code
+            if code not in (0, 2, 3) or "_bug" in said:
+                wrong.append(f"{name} · {verb}: exit {code}\n{said[-700:]}")
+        other = json.loads((copy / OTHER / "status.json").read_text())["status"]
+        if not other.startswith(("ok", "done")) and not name.startswith("run_"):
+            wrong.append(f"{name}: the other case ended as {other}")
+        flat = tmp_path / name / "export" / "flat" / f"{OTHER}_segmentation.nii.gz"
+        if outcome["export"] != 2 and not flat.is_file():
+            wrong.append(f"{name}: the other case was not exported")
+        rows.append(f"{name}: {outcome}")
+        shutil.rmtree(tmp_path / name)
+    with capsys.disabled():
+        print("\n" + "\n".join(rows))
+    assert not wrong, "\n\n".join(wrong)
