@@ -30,7 +30,6 @@ from spine_simulator import (
     whole,
 )
 
-from payerseg.config.graph import GraphConfig
 from payerseg.errors import SpineNotFound
 from payerseg.postprocess.decision import SpineDecision
 from payerseg.postprocess.spine_decoder import decode_spine
@@ -115,13 +114,13 @@ def _slabs(truth: Truth, length_mm: float, step_mm: float = 60.0) -> list:
     return [cut for cut in cuts if cut[0]]
 
 
-def tally(cases: list[Case], decoder: str, config: GraphConfig) -> Tally:
+def tally(cases: list[Case], decoder: str) -> Tally:
     """Decode all cases."""
     result = Tally()
     for case in cases:
         before = time.perf_counter()
         try:
-            decision = decide(case, decoder, config)
+            decision = decide(case, decoder)
         except SpineNotFound:
             decision = None
         result.seconds.append(time.perf_counter() - before)
@@ -129,10 +128,10 @@ def tally(cases: list[Case], decoder: str, config: GraphConfig) -> Tally:
     return result
 
 
-def decide(case: Case, decoder: str, config: GraphConfig) -> SpineDecision:
+def decide(case: Case, decoder: str) -> SpineDecision:
     """Run one decoder on one case."""
     if decoder == "merged":
-        return decode_spine(case.candidates, config=config, field=case.field)
+        return decode_spine(case.candidates, field=case.field)
     corners = case.field.corners_mm()[:, 2]
     ends = (float(corners.min()), float(corners.max()))
     return decode_reference(only_peaks(case.candidates), z_range_mm=ends)
@@ -151,11 +150,9 @@ def main() -> None:
         spines = [draw_spine(rng, scale=rng.normal(1, 0.08)) for _ in range(options.number)]
     for name, cases in scenarios(rng, spines).items():
         for decoder in options.decoders:
-            print(
-                f"{name:20} {decoder:10} {tally(cases, decoder, GraphConfig()).line()}", flush=True
-            )
+            print(f"{name:20} {decoder:10} {tally(cases, decoder).line()}", flush=True)
     noise = [noise_case(rng) for _ in range(40)]
-    invented = tally(noise, "merged", GraphConfig()).false
+    invented = tally(noise, "merged").false
     print(f"noise: {invented} vertebrae invented in {len(noise)} fields of meaningless peaks")
 
 

@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -32,11 +33,13 @@ from payerseg.domain.volume import Volume
 from payerseg.errors import SpineNotFound
 from payerseg.evaluation.landmark_scores import score_landmarks
 from payerseg.imaging.files import read_volume
+from payerseg.inference.level_reader import LevelReader
 from payerseg.inference.predictor import Predictor
 from payerseg.networks.bundle import ModelBundle
 from payerseg.postprocess.decision import SpineDecision
-from payerseg.postprocess.naming import find_candidates, name_vertebrae
+from payerseg.postprocess.naming import find_places, name_vertebrae
 from payerseg.postprocess.spine_box import find_spine_box
+from payerseg.postprocess.spine_prior import SpinePrior
 from payerseg.preprocess.inputs import spine_input, vertebrae_input
 
 
@@ -76,6 +79,8 @@ class Namer:
         self.labels = ModelBundle.open(weights["vertebrae_localization"], "vertebrae_localization")
         self.find = Predictor(self.spine, self.box_config.precision)
         self.name = Predictor(self.labels, self.naming_config.precision)
+        self.levels = LevelReader.beside(self.labels, self.naming_config.precision)
+        self.prior = SpinePrior.of_bundle(self.labels.path)
 
     @classmethod
     def shipped(
@@ -133,8 +138,10 @@ class Namer:
         sampling = self.labels.card.sampling
         seen = vertebrae_input(ct, box, sampling)
         heatmaps = self.name.predict_both_ways(seen, self.naming_config.mirror_below_mm)
-        candidates = find_candidates(heatmaps, sampling.sigma_mm, self.naming_config)
-        return name_vertebrae(candidates, ct.grid, self.naming_config)
+        ask = partial(self.levels.read, ct) if self.levels else None
+        found = find_places(heatmaps, self.labels.card, self.naming_config, ct.grid, ask)
+        spec = self.labels.card.decoder
+        return name_vertebrae(found, ct.grid, self.naming_config, spec, self.prior)
 
 
 def marked_scans(data: Path, split: str = "val") -> Iterator[MarkedScan]:

@@ -1,20 +1,25 @@
 """Stage 2 — find and name the vertebrae.
 
-Reads the prepared CT and the spine box, predicts one heatmap per vertebra, and writes the candidates, the
-named landmarks with how sure they are, and a picture. `landmarks.csv` may be edited by hand afterwards.
+Reads the prepared CT and the spine box, predicts one heatmap per vertebra, asks the level network about
+every place found, and writes all of that, the named landmarks with how sure they are, and a picture.
+`landmarks.csv` may be edited by hand afterwards.
 """
+
+from functools import partial
 
 from payerseg.config.schema import VertebraeLocalizationConfig
 from payerseg.errors import SpineNotFound
+from payerseg.inference.level_reader import LevelReader
 from payerseg.inference.predictor import Predictor, Tiling
 from payerseg.networks.bundle import ModelBundle
 from payerseg.postprocess.naming import (
-    candidates_record,
     decision_record,
-    find_candidates,
+    find_places,
+    found_record,
     name_vertebrae,
 )
 from payerseg.postprocess.spine_box import why_unnamed
+from payerseg.postprocess.spine_prior import SpinePrior
 from payerseg.preprocess.inputs import vertebrae_input
 from payerseg.report.projections import spine_projection
 from payerseg.results.artifacts import (
@@ -37,22 +42,24 @@ class VertebraeLocalization:
     def __init__(self, setup: StageSetup[VertebraeLocalizationConfig]) -> None:
         self.config = setup.config
         bundle = ModelBundle.open(setup.weights, stage=VERTEBRAE_LOCALIZATION.name)
-        self.sampling = bundle.card.sampling
+        self.card, self.prior = bundle.card, SpinePrior.of_bundle(bundle.path)
         tiling = Tiling(self.config.tile_merge, self.config.tile_overlap, self.config.tile_size_zyx)
         self.predictor = Predictor(bundle, self.config.precision, self.config.memory_mb, tiling)
+        self.levels = LevelReader.beside(bundle, self.config.precision)
 
     def __call__(self, case: CaseWork) -> None:
         """Name the vertebrae of one scan."""
         ct, box = case.read(CT), case.read(SPINE_BOX)
         case.progress("predict")
-        seen = vertebrae_input(ct, box, self.sampling)
+        seen = vertebrae_input(ct, box, self.card.sampling)
         heatmaps = self.predictor.predict_both_ways(seen, self.config.mirror_below_mm)
         case.write(HEATMAPS, heatmaps)
         case.progress("name")
-        candidates = find_candidates(heatmaps, self.sampling.sigma_mm, self.config)
-        case.write(CANDIDATES, candidates_record(candidates))
+        ask = None if self.levels is None else partial(self.levels.read, ct)
+        found = find_places(heatmaps, self.card, self.config, ct.grid, ask)
+        case.write(CANDIDATES, found_record(found))
         try:
-            decision = name_vertebrae(candidates, ct.grid, self.config)
+            decision = name_vertebrae(found, ct.grid, self.config, self.card.decoder, self.prior)
         except SpineNotFound:  # though stage 1 saw one
             case.note("needs_review", value=True)
             case.note("review_reasons", list(why_unnamed(ct, box)))

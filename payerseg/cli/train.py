@@ -15,6 +15,7 @@ import click
 from payerseg.config.schema import DriverConfig
 from payerseg.config.training import (
     BUNDLES_FOLDER,
+    LEVEL_NETWORK,
     NETWORKS,
     TRAINING_PRESETS,
     TrainingConfig,
@@ -24,7 +25,13 @@ from payerseg.errors import UsageError
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-STAGES = {"1": NETWORKS[:1], "2": NETWORKS[1:2], "3": NETWORKS[2:], "all": NETWORKS}
+STAGES = {
+    "1": NETWORKS[:1],
+    "2": NETWORKS[1:2],
+    "3": NETWORKS[2:],
+    "levels": (LEVEL_NETWORK,),
+    "all": (*NETWORKS, LEVEL_NETWORK),
+}
 LAYOUTS = ["auto", "simple", "verse", "catalog"]
 CSV_SPACES = ["lps_mm", "ras_mm", "voxel"]
 VERSE_FRAMES = ["auto", "subject", "iso_pir", "iso_asl"]
@@ -78,7 +85,8 @@ FITTING_OPTIONS = (
         type=click.Choice(list(STAGES)),
         default="all",
         show_default=True,
-        help="1 = find the spine, 2 = name the vertebrae, 3 = segment one vertebra.",
+        help="1 = find the spine, 2 = find the vertebrae, levels = name what stage 2 found, "
+        "3 = segment one vertebra.",
     ),
     click.option(
         "--preset",

@@ -1,7 +1,7 @@
-"""How candidates become named vertebrae: the settings of the merged decoder.
+"""How candidates become named vertebrae, by the merged decoder.
 
-The decoder adds log odds along a chain of places, so every weight here is in nats (natural log units):
-3 nats are odds of 20 to 1.
+`GraphConfig` holds what a person may want to choose. What depends on the networks was fitted to them and
+stands on the card of their weights: `DecoderSpec`.
 """
 
 from __future__ import annotations
@@ -15,64 +15,6 @@ from payerseg.config.option import check_options, option
 class GraphConfig:
     """The spine graph: which candidates are which vertebra."""
 
-    candidate_sigma_mm: float = option(
-        4.0, "smoothing of the heatmaps before maxima are sought, mm", at_least=0, at_most=20
-    )
-    candidate_threshold: float = option(
-        0.08,
-        "smallest heat of a candidate, as part of a perfect peak's after the same smoothing",
-        at_least=0,
-        at_most=1,
-    )
-    merge_distance_mm: float = option(
-        7.5, "candidates of different labels closer than this are one place, mm", at_least=0
-    )
-    max_places: int = option(96, "only so many of the strongest places are used", at_least=2)
-    evidence_temperature: float = option(
-        0.5,
-        "divides the evidence for each name: above 1 trusts the network less (neighbouring vertebrae are "
-        "misnamed together), below 1 more; fitted by benchmarks/calibrate.py",
-        at_least=0.1,
-        at_most=100,
-    )
-    evidence_floor: float = option(
-        0.015, "heat that every label is given before shares are taken", at_least=1e-6, at_most=1
-    )
-    neighbour_confusion: float = option(
-        0.08, "odds that a network names a vertebra as its neighbour", at_least=1e-6, at_most=1
-    )
-    common_error: float = option(
-        0.01,
-        "odds that a network names the whole middle of the spine one level off",
-        at_least=1e-9,
-        at_most=1,
-    )
-    presence_weight: float = option(
-        2.0, "nats of being a vertebra per doubling (factor e) of heat", at_least=0
-    )
-    presence_heat: float = option(
-        0.25,
-        "part of a perfect peak at which a place is as likely a vertebra as not",
-        at_least=1e-3,
-        at_most=1,
-    )
-    fit_bonus: float = option(2.5, "nats for a neighbour exactly where it is expected", at_least=0)
-    skip_cost: float = option(2.0, "nats for passing over one silent vertebra", at_least=0)
-    max_skip: int = option(3, "most silent vertebrae in a row", at_least=0, at_most=8)
-    open_end_cost: float = option(
-        3.0,
-        "nats for a chain that ends although its next vertebra would lie inside the scan",
-        at_least=0,
-    )
-    start_cost: float = option(1.0, "nats against there being a spine at all", at_least=0)
-    closest_ratio: float = option(
-        0.55, "neighbours nearer than this part of the expected distance exclude each other",
-        at_least=0, at_most=1,
-    )  # fmt: skip
-    place_sd_mm: float = option(1.5, "uncertainty of one place along the spine, mm", at_least=0.1)
-    angle_sd_deg: float = option(
-        18.0, "spread of the direction to the next vertebra, degrees", at_least=1, at_most=90
-    )
     scale_low: float = option(
         0.62, "smallest size of a patient relative to the mean adult", at_least=0.3, at_most=1
     )
@@ -83,18 +25,10 @@ class GraphConfig:
     drop_border: bool = option(
         False, "drop vertebrae nearer than border_mm to the scan's upper or lower end"
     )
-    min_evidence: float = option(
-        0.0,
-        "nats that a chain must have over nothing at all, more where bright places remain; else no spine",
-    )
-    sure_heat: float = option(
-        1.1,
-        "a chain with a place this bright, as part of a perfect peak, is a spine however short; if the "
-        "evidence is less than min_evidence asks for, it is flagged",
-        at_least=0,
-    )
-    review_probability: float = option(
-        0.86, "a level less probable than this asks for a review", at_least=0, at_most=1
+    min_evidence: float | None = option(
+        None,
+        "nats that a chain must have over nothing at all, more where bright places remain, to be a spine; "
+        "left out = as fitted to the weights",
     )
     n_alternatives: int = option(
         5, "other labellings listed with the result", at_least=0, at_most=50
@@ -102,3 +36,70 @@ class GraphConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderSpec:
+    """What the merged decoder must know of the networks whose answers it weighs.
+
+    It adds log odds along a chain of places, so weights are in nats (natural log units): 3 nats are odds
+    of 20 to 1. The defaults suit a network of which nothing is known; `benchmarks/calibrate.py` fits them.
+
+    Attributes:
+        fitted_on: what the values were fitted on; "" = they are the neutral ones.
+        candidate_sigma_mm: smoothing of the heatmaps before maxima are sought.
+        candidate_threshold: smallest heat of a candidate, as part of a perfect peak's.
+        merge_distance_mm: candidates of different labels closer than this are one place.
+        max_places: only so many of the strongest places are used.
+        evidence_temperature: divides the heat's evidence for each name; below 1 trusts it more.
+        evidence_floor: heat that every label is given before shares are taken.
+        neighbour_confusion: odds that the heat names a vertebra as its neighbour.
+        common_error: odds that the heat names the whole middle of the spine one level off.
+        level_observations: how many independent observations all levels of the level network count as.
+        rib_weight: of the ribs, vertebra by vertebra.
+        anchor_weight: of the dens, the ring of C1 and the sacrum.
+        sacrum_weight: of what follows below.
+        vertebra_weight: of being a vertebra at all, by the level network.
+        presence_weight: nats of being a vertebra per factor e of heat.
+        presence_heat: part of a perfect peak at which a place is as likely a vertebra as not.
+        fit_bonus: nats for a neighbour exactly where it is expected.
+        skip_cost: nats for passing over one silent vertebra.
+        max_skip: most silent vertebrae in a row.
+        open_end_cost: nats for a chain that ends although its next vertebra would lie inside the scan.
+        start_cost: nats against there being a spine at all.
+        closest_ratio: neighbours nearer than this part of the expected distance exclude each other.
+        place_sd_mm: uncertainty of one place along the spine.
+        angle_sd_deg: spread of the direction to the next vertebra.
+        min_evidence: nats that a chain must have over nothing at all; else there is no spine.
+        sure_heat: a chain with a place this bright is a spine however short.
+        set_mass: labellings are listed until they hold this much of the probability; more than one asks
+            for a review.
+    """
+
+    fitted_on: str = ""
+    candidate_sigma_mm: float = 4.0
+    candidate_threshold: float = 0.08
+    merge_distance_mm: float = 7.5
+    max_places: int = 96
+    evidence_temperature: float = 1.0
+    evidence_floor: float = 0.015
+    neighbour_confusion: float = 0.08
+    common_error: float = 0.05
+    level_observations: float = 1.0
+    rib_weight: float = 1.0
+    anchor_weight: float = 1.0
+    sacrum_weight: float = 1.0
+    vertebra_weight: float = 0.5
+    presence_weight: float = 2.0
+    presence_heat: float = 0.25
+    fit_bonus: float = 2.5
+    skip_cost: float = 2.0
+    max_skip: int = 3
+    open_end_cost: float = 3.0
+    start_cost: float = 1.0
+    closest_ratio: float = 0.55
+    place_sd_mm: float = 1.5
+    angle_sd_deg: float = 18.0
+    min_evidence: float = 0.0
+    sure_heat: float = 1.1
+    set_mass: float = 0.95

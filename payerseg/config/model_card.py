@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from payerseg import records
+from payerseg.config.graph import DecoderSpec
 from payerseg.errors import BundleError
 
 CARD_FORMAT = 1
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "model.weights.h5"
 PRIOR_FILE = "spine_prior.json"
+LEVELS_FOLDER = "levels"
+"""Below a bundle of stage 2: the bundle of its second network."""
 
 Antialias = Literal["none", "box"]
 
@@ -48,6 +51,8 @@ class SamplingSpec:
             where stage 3 segments all vertebrae at once.
         offset_mm: shift (x, y, z) of the stage-3 crop's centre from the landmark.
         sigma_mm: sigma of the point heatmap: the target of stages 1 and 2, the input of stage 3.
+        base_mm: spacing that a scan is averaged down to before views are sampled from it; None = views
+            are sampled from the scan.
         size_rule: "multiple" rounds up to `multiple`; "reference" picks from the reference's sizes.
     """
 
@@ -61,6 +66,7 @@ class SamplingSpec:
     margin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     offset_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     sigma_mm: float = 6.0
+    base_mm: float | None = None
     size_rule: Literal["multiple", "reference"] = "multiple"
 
 
@@ -119,8 +125,27 @@ class SCNetSpec:
     spatial_activation: Literal["linear", "tanh", "sigmoid"] = "tanh"
 
 
-NetworkSpec = UNetSpec | SCNetSpec
-NetworkT = TypeVar("NetworkT", UNetSpec, SCNetSpec)
+@dataclass(frozen=True, slots=True)
+class LevelNetSpec:
+    """A network that must choose a level at each given place (docs/adr/0016-level-evidence.md).
+
+    Attributes:
+        shape_zyx: voxels of a view.
+        widths: filters at strides 2, 4, 8 and 16.
+        dense: units of the layers that read the features of one place.
+        outputs: answers per place; `domain.levels` says which.
+        dropout: after the first dense layer, training only.
+    """
+
+    shape_zyx: tuple[int, int, int] = (96, 56, 80)
+    widths: tuple[int, int, int, int] = (32, 64, 96, 128)
+    dense: tuple[int, int] = (192, 128)
+    outputs: int = 36
+    dropout: float = 0.3
+
+
+NetworkSpec = UNetSpec | SCNetSpec | LevelNetSpec
+NetworkT = TypeVar("NetworkT", UNetSpec, SCNetSpec, LevelNetSpec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,16 +204,18 @@ class ModelCard(Generic[NetworkT]):
         channels: VerSe labels of the output channels, () where there is one.
         weights_sha256: of the weights file.
         weights_dtype: how the file stores weights; they are float32 once opened.
+        decoder: stage 2 only: what the decoder must know of the networks.
     """
 
     stage: str
     network: NetworkT
     sampling: SamplingSpec
-    output: Literal["heatmap", "logit", "probability", "label_probability"] = "heatmap"
+    output: Literal["heatmap", "logit", "probability", "label_probability", "levels"] = "heatmap"
     family: str = "payer"
     channels: tuple[int, ...] = ()
     weights_sha256: str = ""
     weights_dtype: Literal["float32", "float16"] = "float32"
+    decoder: DecoderSpec = field(default_factory=DecoderSpec)
     format: int = CARD_FORMAT
     training: TrainingRecord = field(default_factory=TrainingRecord)
 
@@ -239,4 +266,5 @@ class ModelCard(Generic[NetworkT]):
 _CARD_TYPES: dict[str, type[ModelCard]] = {
     "UNetSpec": ModelCard[UNetSpec],
     "SCNetSpec": ModelCard[SCNetSpec],
+    "LevelNetSpec": ModelCard[LevelNetSpec],
 }

@@ -15,13 +15,20 @@ from payerseg.config.option import check_options, option
 from payerseg.errors import ConfigError
 
 TrainingPreset = Literal["payer", "reference", "verse_pytorch"]
-Network = Literal["spine_localization", "vertebrae_localization", "vertebrae_segmentation"]
+Network = Literal[
+    "spine_localization",
+    "vertebrae_localization",
+    "vertebrae_segmentation",
+    "vertebra_levels",
+]
 Schedule = Literal["cosine", "tenfold", "per_epoch"]
 NETWORKS: tuple[Network, ...] = (
     "spine_localization",
     "vertebrae_localization",
     "vertebrae_segmentation",
 )
+LEVEL_NETWORK: Network = "vertebra_levels"
+"""Stage 2's second network: names what the first one found."""
 DENSE_NETWORKS: tuple[Network, ...] = ("spine_localization", "vertebrae_segmentation")
 """Trained on a map of targets; the other one on points."""
 SECTION = "training"

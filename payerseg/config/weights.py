@@ -10,7 +10,8 @@ import hashlib
 import os
 from pathlib import Path
 
-from payerseg.config.model_card import CARD_FILE, WEIGHTS_FILE, ModelCard
+from payerseg.config.model_card import CARD_FILE, LEVELS_FOLDER, WEIGHTS_FILE, ModelCard
+from payerseg.config.training import LEVEL_NETWORK
 from payerseg.errors import BundleError
 
 CHECKPOINT_INDEX_TAIL = bytes.fromhex("57fb808b247547db")
@@ -78,6 +79,8 @@ def check_weights(path: Path, stage: str) -> None:
         _check_checkpoint(prefix)
     elif path.is_dir():
         read_checked_card(path, stage)
+        if (path / LEVELS_FOLDER).is_dir():
+            read_checked_card(path / LEVELS_FOLDER, LEVEL_NETWORK)
     else:
         msg = (
             f"no weights at {path}; expected a bundle folder with {CARD_FILE} and {WEIGHTS_FILE}, "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.landmarks import Landmarks, Point
+from payerseg.domain.levels import Rib
 from payerseg.domain.vertebra import Vertebra
 
 Split = Literal["train", "val", "test", ""]
@@ -14,6 +16,19 @@ LandmarkFormat = Literal["lps_json", "csv", "verse"]
 
 _BEYOND_THE_END = {Vertebra.T13: Vertebra.L1, Vertebra.L5: None, Vertebra.L6: None}
 """Which level an unmarked neighbour below may be; below L5 and L6 comes the sacrum, no channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class LevelFacts:
+    """What is told of a spine beside its vertebrae's centres.
+
+    Attributes:
+        ribs: left and right of a vertebra; None on a side = not told, or not in view.
+        sacrum_mm: centre of S1, LPS; None = not marked.
+    """
+
+    ribs: Mapping[Vertebra, tuple[Rib | None, Rib | None]] = field(default_factory=dict)
+    sacrum_mm: Point | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +45,7 @@ class CaseFiles:
         split: as the data set says; "" where it does not.
         source, licence: to be named by the model card.
         partial: visible but unmarked vertebrae; None = the data set does not say.
+        facts: ribs and sacrum, where another file than the landmark file tells them.
         note: free text of the data set.
     """
 
@@ -44,6 +60,7 @@ class CaseFiles:
     licence: str = ""
     partial: tuple[Vertebra, ...] | None = None
     note: str = ""
+    facts: LevelFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +87,7 @@ class TrainingCase:
         landmarks: centres in LPS mm of the image; None = positions are not known (they may be
             derived from `labels`).
         partial: vertebrae that are (or may be) visible without a mark: their loss is masked.
+        facts: ribs and sacrum.
     """
 
     case_id: str
@@ -81,6 +99,7 @@ class TrainingCase:
     split: Split = ""
     source: str = ""
     licence: str = ""
+    facts: LevelFacts = field(default_factory=LevelFacts)
 
     def with_landmarks(
         self, landmarks: Landmarks, partial: frozenset[Vertebra] | None = None

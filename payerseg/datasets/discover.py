@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Literal
 
 from payerseg.datasets.c1 import C1Convention, to_dens_point
-from payerseg.datasets.cases import CaseFiles, Dataset, TrainingCase, possible_neighbours
+from payerseg.datasets.cases import (
+    CaseFiles,
+    Dataset,
+    LevelFacts,
+    TrainingCase,
+    possible_neighbours,
+)
 from payerseg.datasets.catalog import CATALOG, catalog_cases
 from payerseg.datasets.point_files import (
     CsvSpace,
     VerseConvention,
     read_csv_points,
+    read_level_facts,
     read_lps_json,
     read_verse_points,
 )
@@ -91,7 +98,14 @@ def read_case(files: CaseFiles, rules: ReadingRules = DEFAULT_RULES) -> Training
         split=files.split,
         source=files.source,
         licence=files.licence,
+        facts=_read_facts(files),
     )
+
+
+def _read_facts(files: CaseFiles) -> LevelFacts:
+    if files.landmark_file is not None and files.landmark_format == "lps_json":
+        return read_level_facts(files.landmark_file)
+    return files.facts or LevelFacts()
 
 
 def _read_marks(

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from payerseg.datasets.cases import LevelFacts
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmark, Landmarks
+from payerseg.domain.levels import Rib
 from payerseg.domain.vertebra import COCCYX_LABEL, SACRUM_LABEL, Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.errors import DatasetError
@@ -93,6 +95,41 @@ def read_lps_json(path: Path) -> tuple[Landmarks, frozenset[Vertebra]]:
         named = (vertebra_named(name, str(path)) for name in data.get("partial", []))
         partial = frozenset(vertebra for vertebra in named if vertebra is not None)
         return _landmarks(rows, lambda points: points, str(path)), partial
+
+
+def read_level_facts(path: Path) -> LevelFacts:
+    """Read the `ribs` and `sacrum` of such a file; nothing where it has none.
+
+    Raises:
+        DatasetError: of another form than `level_facts` says.
+    """
+    return level_facts(_json(path), str(path))
+
+
+def level_facts(data: Mapping[str, Any], where: str) -> LevelFacts:
+    """Read `{"ribs": {"T12": ["rib", "stump"]}, "sacrum": [x, y, z]}`, left before right, LPS mm.
+
+    Any other word than "rib", "stump" and "none" means that nothing is known of that side.
+
+    Raises:
+        DatasetError: of another form.
+    """
+    ribs: dict[Vertebra, tuple[Rib | None, Rib | None]] = {}
+    try:
+        for name, sides in (data.get("ribs") or {}).items():
+            vertebra = vertebra_named(name, where)
+            left, right = (Rib.__members__.get(str(side).upper()) for side in sides)
+            if vertebra is not None:
+                ribs[vertebra] = (left, right)
+        sacrum = data.get("sacrum")
+        point = None if sacrum is None else tuple(float(v) for v in sacrum)
+    except (AttributeError, TypeError, ValueError) as error:
+        msg = f"{where}: ribs or sacrum cannot be read ({error}); expected ribs: {{T12: [left, right]}}"
+        raise DatasetError(msg) from error
+    if point is not None and (len(point) != 3 or not np.all(np.isfinite(point))):
+        msg = f"{where}: sacrum {sacrum!r}; expected three finite numbers"
+        raise DatasetError(msg)
+    return LevelFacts(ribs, point)
 
 
 def read_csv_points(path: Path, grid: Grid | None = None, space: CsvSpace = "lps_mm") -> Landmarks:

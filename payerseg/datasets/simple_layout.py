@@ -2,7 +2,8 @@
 
 `images/ID.nii.gz` decides which cases there are; everything else is optional.
 `cases.json`, also optional, may say more per case:
-`{"ID": {"patient": "...", "partial": ["T4"], "source": "...", "licence": "..."}}`.
+`{"ID": {"patient": "...", "partial": ["T4"], "source": "...", "licence": "...",
+"ribs": {"T12": ["rib", "stump"]}, "sacrum": [x, y, z]}}` (left before right; LPS mm).
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from payerseg.datasets.cases import CaseFiles, Split
-from payerseg.datasets.point_files import vertebra_named
+from payerseg.datasets.point_files import level_facts, vertebra_named
 from payerseg.errors import DatasetError
 
 CASE_FACTS = "cases.json"
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
-_KNOWN_FACTS = {"patient", "partial", "source", "licence", "note"}
+_KNOWN_FACTS = {"patient", "partial", "source", "licence", "note", "ribs", "sacrum"}
 
 
 def simple_cases(root: Path) -> list[CaseFiles]:
@@ -127,4 +128,5 @@ def _case(
         licence=str(fact.get("licence", "")),
         partial=partial,
         note=str(fact.get("note", "")),
+        facts=level_facts(fact, f"{root / CASE_FACTS}, {name}"),
     )

@@ -8,7 +8,7 @@ that PAYERSEG_DEVICE asks for and nobody sees is an error, not a slow run.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ import numpy as np
 
 from payerseg.errors import ConfigError, OutOfResources
 
-Forward = Callable[[np.ndarray], np.ndarray]
-"""(b, z, y, x, c) float32 → (b, z, y, x, k) float32."""
+Forward = Callable[..., np.ndarray]
+"""(b, z, y, x, c) float32 → (b, z, y, x, k) float32; a level network takes view and places."""
 
 CPU_INFO = Path("/proc/cpuinfo")
 BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
@@ -140,31 +140,40 @@ def _tensorflow(model: keras.Model) -> Forward:
             tf.config.experimental.set_memory_growth(gpu, True)
         except RuntimeError:  # the device is in use already, so its setting stands
             break
-    shape = (None, None, None, None, model.input.shape[-1])
+    if len(model.inputs) == 1:
+        shapes = [(None, None, None, None, model.input.shape[-1])]
+    else:
+        shapes = [tuple(entry.shape) for entry in model.inputs]
     graph = tf.function(
-        lambda x: model(x, training=False),
-        input_signature=[tf.TensorSpec(shape, tf.float32)],
+        lambda *arrays: model(_arguments(arrays), training=False),
+        input_signature=[tf.TensorSpec(shape, tf.float32) for shape in shapes],
         jit_compile=False,
     ).get_concrete_function()
 
-    def forward(array: np.ndarray) -> np.ndarray:
+    def forward(*arrays: np.ndarray) -> np.ndarray:
         try:
-            return graph(tf.constant(array)).numpy()
+            return graph(*(tf.constant(array) for array in arrays)).numpy()
         except tf.errors.ResourceExhaustedError as error:
-            raise _out_of_memory(array) from error
+            raise _out_of_memory(arrays[0]) from error
 
     return forward
+
+
+def _arguments(arrays: Sequence[Any]) -> Any:
+    """Return what a Keras model is called with: one array, or all of them."""
+    return arrays[0] if len(arrays) == 1 else list(arrays)
 
 
 def _torch(model: keras.Model) -> Forward:
     import torch
 
-    def forward(array: np.ndarray) -> np.ndarray:
+    def forward(*arrays: np.ndarray) -> np.ndarray:
         try:
             with torch.inference_mode():
-                return model(keras.ops.convert_to_tensor(array), training=False).cpu().numpy()
+                tensors = [keras.ops.convert_to_tensor(array) for array in arrays]
+                return model(_arguments(tensors), training=False).cpu().numpy()
         except torch.OutOfMemoryError as error:
-            raise _out_of_memory(array) from error
+            raise _out_of_memory(arrays[0]) from error
 
     return forward
 
@@ -176,16 +185,16 @@ def _jax(model: keras.Model) -> Forward:
     fixed = [variable.value for variable in model.non_trainable_variables]
 
     @jax.jit
-    def graph(weights: Any, others: Any, array: Any) -> Any:
-        return model.stateless_call(weights, others, array, training=False)[0]
+    def graph(weights: Any, others: Any, *arrays: Any) -> Any:
+        return model.stateless_call(weights, others, _arguments(arrays), training=False)[0]
 
-    def forward(array: np.ndarray) -> np.ndarray:
+    def forward(*arrays: np.ndarray) -> np.ndarray:
         try:
-            return np.array(graph(trainable, fixed, array))
+            return np.array(graph(trainable, fixed, *arrays))
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            raise _out_of_memory(array) from error
+            raise _out_of_memory(arrays[0]) from error
 
     return forward
 

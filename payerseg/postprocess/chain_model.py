@@ -16,9 +16,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from payerseg.config.graph import GraphConfig
+from payerseg.config.graph import DecoderSpec, GraphConfig
 from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import Vertebra
+from payerseg.postprocess.level_evidence import SAME_LOOK, LevelEvidence
 from payerseg.postprocess.places import Places
 from payerseg.postprocess.spine_prior import SpinePrior
 
@@ -40,6 +41,8 @@ BRIGHTEST = 1.0
 """More heat than a perfect peak's says no more."""
 LONGEST_RATIO = 1.8
 """A gap longer than this times the expected one is not that move."""
+SACRUM_OFFSET_MM = (0.0, -8.0, 30.0)
+"""From the sacrum's first centre up to the last lumbar one, about (x, y, z)."""
 STEEPEST_COS = 0.15
 """Cosine to the world's z below which a step is not from one vertebra to the next."""
 
@@ -107,10 +110,10 @@ class Hypotheses:
         shift = np.zeros(len(log_prior), int)
         return cls(np.exp(np.tile(log_scale, 2)), y_sign, shift, log_prior)
 
-    def with_shifts(self, kept: np.ndarray, config: GraphConfig) -> Hypotheses:
+    def with_shifts(self, kept: np.ndarray, spec: DecoderSpec) -> Hypotheses:
         """Return the kept ones, each also for a network that is one level off."""
         n = int(np.count_nonzero(kept))
-        error = float(np.log(config.common_error))
+        error = float(np.log(spec.common_error))
         shift = np.repeat([0, 1, -1], n)
         log_prior = np.tile(self.log_prior[kept], 3) + np.where(shift == 0, 0.0, error)
         return Hypotheses(
@@ -158,29 +161,35 @@ class ChainModel:
 def build_chain_model(
     places: Places,
     prior: SpinePrior,
-    config: GraphConfig,
+    spec: DecoderSpec,
     field: Grid | None,
     hypotheses: Hypotheses,
+    evidence: LevelEvidence | None = None,
 ) -> ChainModel:
     """Weigh every state and step.
 
     Args:
         places: at least one.
         prior: distances, directions, rare turns.
-        config: weights.
+        spec: weights.
         field: the scan's grid, for what should be visible; None = nothing is known of the scan's ends.
         hypotheses: what to weigh it under.
+        evidence: of the level network at the same places.
     """
-    start, end = _end_scores(places.positions_mm, prior, hypotheses, config, field)
+    start, end = _end_scores(places.positions_mm, prior, hypotheses, spec, field)
+    node = _node_scores(places, hypotheses, spec, alike=evidence is not None)
+    if evidence is not None:
+        node = node + _evidence_scores(places, evidence, spec)[None]
+        end = end + spec.sacrum_weight * _foot_scores(places.positions_mm, evidence, field)[None]
     weighed = (
-        _move_scores(places.positions_mm, move, hypotheses, config)
-        for move in chain_moves(prior, config)
+        _move_scores(places.positions_mm, move, hypotheses, spec, evidence)
+        for move in chain_moves(prior, spec)
     )
     moves = [item for item in weighed if len(item.upper_of)]
     return ChainModel(
         places.positions_mm,
-        _node_scores(places, hypotheses, config),
-        start + hypotheses.log_prior[:, None, None] - config.start_cost,
+        node,
+        start + hypotheses.log_prior[:, None, None] - spec.start_cost,
         end,
         tuple(tuple(m for m in moves if m.move.lower == rank) for rank in range(N_LABELS)),
         tuple(tuple(m for m in moves if m.move.upper == rank) for rank in range(N_LABELS)),
@@ -189,9 +198,9 @@ def build_chain_model(
 
 
 @lru_cache(maxsize=8)
-def chain_moves(prior: SpinePrior, config: GraphConfig) -> tuple[Move, ...]:
+def chain_moves(prior: SpinePrior, spec: DecoderSpec) -> tuple[Move, ...]:
     """Return every step down the spine, with up to `max_skip` silent vertebrae in between."""
-    moves = [move for upper in LABELS for move in _moves_from(_Route(upper), prior, config)]
+    moves = [move for upper in LABELS for move in _moves_from(_Route(upper), prior, spec)]
     return tuple(sorted(moves, key=lambda move: (move.lower, move.upper, move.silent)))
 
 
@@ -206,7 +215,7 @@ class _Route:
     variance: float = 0.0
 
 
-def _moves_from(route: _Route, prior: SpinePrior, config: GraphConfig) -> Iterator[Move]:
+def _moves_from(route: _Route, prior: SpinePrior, spec: DecoderSpec) -> Iterator[Move]:
     """Yield the moves to every vertebra that may follow a route, and beyond it if that is silent."""
     last = route.silent[-1] if route.silent else route.upper
     so_far = route.waypoints_mm[-1] if route.silent else (0.0, 0.0, 0.0)
@@ -216,27 +225,65 @@ def _moves_from(route: _Route, prior: SpinePrior, config: GraphConfig) -> Iterat
         waypoints = (*route.waypoints_mm, tuple(offset.tolist()))
         variance = route.variance + edge.sd_mm**2
         nats = route.log_prior + float(np.log(edge.probability))
-        skipped = nats - config.skip_cost * len(silent)
+        skipped = nats - spec.skip_cost * len(silent)
         sd_mm = float(np.sqrt(variance))
         yield Move(route.upper.rank, edge.lower.rank, silent, skipped, np.array(waypoints), sd_mm)
-        if len(silent) < config.max_skip:
+        if len(silent) < spec.max_skip:
             beyond = _Route(route.upper, (*route.silent, edge.lower), nats, waypoints, variance)
-            yield from _moves_from(beyond, prior, config)
+            yield from _moves_from(beyond, prior, spec)
 
 
-def _node_scores(places: Places, hypotheses: Hypotheses, config: GraphConfig) -> np.ndarray:
-    """Return (h, n, 26) nats by rank: being a vertebra at all, and being this one."""
+def _node_scores(
+    places: Places, hypotheses: Hypotheses, spec: DecoderSpec, *, alike: bool
+) -> np.ndarray:
+    """Return (h, n, 26) nats by rank: being a vertebra at all, and being this one.
+
+    Where the level network decides on rare levels (`alike`), heat does not tell them from usual ones.
+    """
     strength = np.clip(places.strength, 1e-6, BRIGHTEST)
-    presence = config.presence_weight * np.log(strength / config.presence_heat)
-    heat = places.heat[:, [vertebra.channel for vertebra in LABELS]] + config.evidence_floor
+    presence = spec.presence_weight * np.log(strength / spec.presence_heat)
+    heat = places.heat[:, [vertebra.channel for vertebra in LABELS]]
+    for usual, rare in SAME_LOOK if alike else ():
+        heat[:, rare.rank] = np.maximum(heat[:, rare.rank], heat[:, usual.rank])
+    heat = heat + spec.evidence_floor
     shares = heat / heat.sum(axis=1, keepdims=True)
-    named = np.log(shares @ _confusion(config.neighbour_confusion))
+    named = np.log(shares @ _confusion(spec.neighbour_confusion))
     as_shifted = {shift: named[:, _named_as(shift)] for shift in np.unique(hypotheses.shift)}
     tempered = np.stack([as_shifted[shift] for shift in hypotheses.shift])
-    tempered /= config.evidence_temperature
+    tempered /= spec.evidence_temperature
     # doubt about the name is no doubt about there being a vertebra: names share one whole
     tempered -= np.logaddexp.reduce(tempered, axis=2, keepdims=True)
     return presence[None, :, None] + tempered
+
+
+def _evidence_scores(places: Places, evidence: LevelEvidence, spec: DecoderSpec) -> np.ndarray:
+    """Return (n, 26) nats of the level network: all levels as few observations, the rest one by one."""
+    bright = max(1, int(np.count_nonzero(places.strength > spec.presence_heat)))
+    share = min(1.0, spec.level_observations / bright)
+    return (
+        share * evidence.level_nats()
+        + spec.rib_weight * evidence.rib_nats()
+        + spec.anchor_weight * evidence.anchor_nats()
+        + spec.vertebra_weight * evidence.vertebra_nats()[:, None]
+    )
+
+
+def _foot_scores(
+    positions_mm: np.ndarray, evidence: LevelEvidence, field: Grid | None
+) -> np.ndarray:
+    """Return (n, 26) nats of ending a chain: the last lumbar vertebra stands on the sacrum, no other does."""
+    follows, absent = evidence.sacrum_nats()
+    nats = np.repeat(absent[:, None], N_LABELS, axis=1)
+    last = [v.rank for v in (Vertebra.L4, Vertebra.L5, Vertebra.L6)]
+    below = np.ones(len(positions_mm))
+    if field is not None:
+        below = _room(
+            (positions_mm - np.array(SACRUM_OFFSET_MM))[None], field, SACRUM_OFFSET_MM[2]
+        )[0]
+    for rank in last:
+        nats[:, rank] = np.where(below > 0.5, follows, 0.0)
+    nats[:, Vertebra.L4.rank] = np.where(below > 0.5, np.maximum(follows, absent), 0.0)
+    return nats
 
 
 def _named_as(shift: int) -> np.ndarray:
@@ -270,27 +317,33 @@ def _confusion(neighbour: float) -> np.ndarray:
 
 
 def _move_scores(
-    positions_mm: np.ndarray, move: Move, hypotheses: Hypotheses, config: GraphConfig
+    positions_mm: np.ndarray,
+    move: Move,
+    hypotheses: Hypotheses,
+    spec: DecoderSpec,
+    evidence: LevelEvidence | None,
 ) -> MoveScores:
     """Weigh one move between all places: t distributions of log length and of angle."""
     steps = positions_mm[:, None] - positions_mm[None, :]
     lengths = np.linalg.norm(steps, axis=2)
     longest = LONGEST_RATIO * move.length_mm * hypotheses.scale.max()
-    shortest = config.closest_ratio * move.length_mm * hypotheses.scale.min()
+    shortest = spec.closest_ratio * move.length_mm * hypotheses.scale.min()
     down = steps[..., 2] > STEEPEST_COS * lengths
     lower_of, upper_of = np.nonzero((down & (lengths < longest) & (lengths > shortest)).T)
     steps, lengths = steps[upper_of, lower_of], lengths[upper_of, lower_of]
     expected = hypotheses.scale[:, None] * move.length_mm
     deviation = np.log(lengths) - np.log(expected)
-    spread = (move.sd_mm / move.length_mm) ** 2 + 2 * (config.place_sd_mm / expected) ** 2
-    scores = config.fit_bonus + move.log_prior + _t_nats(deviation**2 / spread)
+    spread = (move.sd_mm / move.length_mm) ** 2 + 2 * (spec.place_sd_mm / expected) ** 2
+    scores = spec.fit_bonus + move.log_prior + _t_nats(deviation**2 / spread)
     angle_nats = []
     for sign in (1.0, -1.0):
         cosine = steps @ (move.offset_mm * (1.0, sign, 1.0)) / (lengths * move.length_mm)
-        angle = np.arccos(np.clip(cosine, -1, 1)) / np.radians(config.angle_sd_deg)
+        angle = np.arccos(np.clip(cosine, -1, 1)) / np.radians(spec.angle_sd_deg)
         angle_nats.append(_t_nats(angle**2))
     scores = scores + np.where(hypotheses.y_sign[:, None] > 0, *angle_nats)
-    scores = np.where(deviation < np.log(config.closest_ratio), -np.inf, scores)
+    scores = np.where(deviation < np.log(spec.closest_ratio), -np.inf, scores)
+    if evidence is not None:
+        scores = scores + spec.sacrum_weight * evidence.sacrum_nats()[1][upper_of]
     return MoveScores(move, upper_of, lower_of, scores)
 
 
@@ -303,7 +356,7 @@ def _end_scores(
     positions_mm: np.ndarray,
     prior: SpinePrior,
     hypotheses: Hypotheses,
-    config: GraphConfig,
+    spec: DecoderSpec,
     field: Grid | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (h, n, 26) nats of beginning and of ending a chain at each state."""
@@ -319,11 +372,11 @@ def _end_scores(
         offsets[:, 1] *= hypotheses.y_sign
         above = _room(positions_mm[None] + offsets[:, None], field, edge.distance_mm)
         below = _room(positions_mm[None] - offsets[:, None], field, edge.distance_mm)
-        start[:, :, edge.lower.rank] = -config.open_end_cost * above
-        end[:, :, edge.upper.rank] = -config.open_end_cost * below
-    no_l5 = np.logaddexp(-config.open_end_cost, np.log(max(prior.no_l5_probability, 1e-9)))
+        start[:, :, edge.lower.rank] = -spec.open_end_cost * above
+        end[:, :, edge.upper.rank] = -spec.open_end_cost * below
+    no_l5 = np.logaddexp(-spec.open_end_cost, np.log(max(prior.no_l5_probability, 1e-9)))
     last = Vertebra.L4.rank
-    end[:, :, last] *= min(no_l5, 0) / min(-config.open_end_cost, -1e-9)
+    end[:, :, last] *= min(no_l5, 0) / min(-spec.open_end_cost, -1e-9)
     return start, end
 
 

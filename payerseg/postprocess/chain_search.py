@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from payerseg.config.graph import GraphConfig
+from payerseg.config.graph import DecoderSpec, GraphConfig
 from payerseg.domain.grid import Grid
 from payerseg.postprocess.chain_model import (
     N_LABELS,
@@ -20,6 +20,7 @@ from payerseg.postprocess.chain_model import (
     Move,
     build_chain_model,
 )
+from payerseg.postprocess.level_evidence import LevelEvidence
 from payerseg.postprocess.places import Places
 from payerseg.postprocess.spine_prior import SpinePrior
 
@@ -136,7 +137,12 @@ class ChainSearch:
 
 
 def weigh_chains(
-    places: Places, prior: SpinePrior, config: GraphConfig, field: Grid | None = None
+    places: Places,
+    prior: SpinePrior,
+    spec: DecoderSpec,
+    config: GraphConfig,
+    field: Grid | None = None,
+    evidence: LevelEvidence | None = None,
 ) -> ChainModel:
     """Build the model of one scan under the hypotheses that matter.
 
@@ -144,9 +150,10 @@ def weigh_chains(
     change any probability and are dropped before the other hypotheses are added.
     """
     sizes = Hypotheses.of_sizes(config)
-    scores = best_by_hypothesis(build_chain_model(places, prior, config, field, sizes))
+    scores = best_by_hypothesis(build_chain_model(places, prior, spec, field, sizes, evidence))
     kept = scores >= scores.max() - NEGLIGIBLE_NATS
-    return build_chain_model(places, prior, config, field, sizes.with_shifts(kept, config))
+    shifted = sizes.with_shifts(kept, spec)
+    return build_chain_model(places, prior, spec, field, shifted, evidence)
 
 
 def name_probabilities(model: ChainModel) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from payerseg.domain.landmarks import Landmarks
@@ -14,7 +15,7 @@ class Alternative:
 
     Attributes:
         labels: names of its vertebrae, head to foot (found and bridged).
-        probability: relative to the decision and the other alternatives, 0..1.
+        probability: of the name that it gives to the least certain place, 0..1.
         margin: nats by which the decision leads.
         change: in words, what differs.
     """
@@ -35,6 +36,9 @@ class SpineDecision:
             otherwise; infinity where there is none (or the decoder does not weigh any).
         level_probability: probability that all names are right.
         alternatives: the best other labellings, best first.
+        level_set: labellings ("T6-T9") with their probability, the chosen one first; the right one is
+            among them as often as the weights' card was fitted for.
+        anchors: what fixes the level, in plain sentences: ribs, dens, sacrum.
         reasons: plain sentences why a person should look; empty = none.
         scale: size relative to the mean adult that fits best.
         mirrored: whether the spine's curve fits better with front and back exchanged.
@@ -44,6 +48,8 @@ class SpineDecision:
     level_margin: float = float("inf")
     level_probability: float = 1.0
     alternatives: tuple[Alternative, ...] = ()
+    level_set: Mapping[str, float] = field(default_factory=dict)
+    anchors: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     scale: float = 1.0
     mirrored: bool = False
@@ -61,6 +67,8 @@ class SpineDecision:
             "reasons": list(self.reasons),
             "level_margin": self.level_margin if finite else None,
             "level_probability": self.level_probability,
+            "level_set": {name: round(share, 4) for name, share in self.level_set.items()},
+            "anchors": list(self.anchors),
             "scale": self.scale,
             "mirrored": self.mirrored,
             "alternatives": [

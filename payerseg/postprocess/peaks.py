@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from payerseg.config.graph import GraphConfig
+from payerseg.config.graph import DecoderSpec
 from payerseg.domain.landmarks import Point
 from payerseg.domain.volume import Volume
 
@@ -63,10 +63,10 @@ def ideal_peak_scale(target_sigma_mm: float, sigma_mm: float) -> float:
     return float((1 + (sigma_mm / target_sigma_mm) ** 2) ** 1.5)
 
 
-def peak_rule(config: GraphConfig, target_sigma_mm: float) -> PeakRule:
+def peak_rule(spec: DecoderSpec, target_sigma_mm: float) -> PeakRule:
     """Return the rule of the default decoder for a network trained on targets of one width."""
-    scale = ideal_peak_scale(target_sigma_mm, config.candidate_sigma_mm)
-    return PeakRule(config.candidate_sigma_mm, config.candidate_threshold, peak_scale=scale)
+    scale = ideal_peak_scale(target_sigma_mm, spec.candidate_sigma_mm)
+    return PeakRule(spec.candidate_sigma_mm, spec.candidate_threshold, peak_scale=scale)
 
 
 def heatmap_candidates(heatmaps: Volume, rule: PeakRule | None = None) -> list[Candidate]:

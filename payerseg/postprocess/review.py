@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from payerseg.config.graph import GraphConfig
+from payerseg.domain.levels import S1_RANK
 from payerseg.domain.vertebra import Vertebra
 from payerseg.postprocess.chain_model import LABELS
 from payerseg.postprocess.chain_search import Chain
 from payerseg.postprocess.decision import SpineDecision
+from payerseg.postprocess.level_evidence import LevelEvidence
 from payerseg.postprocess.places import Places
 
 USUAL_SCALE = (0.75, 1.2)
@@ -22,30 +23,60 @@ COURSE_MM = 25.0
 """A place this far from the line through the named centres cannot be a vertebra of theirs."""
 BEYOND_MM = 80.0
 """Two lumbar steps: further away a bright place says nothing about the chain."""
-NEAR_VARIANT_PROBABILITY = 0.05
 VARIANTS = ("T13", "L6")
+LAST_RIBS = (("T12", "L1", "last"), ("T13", "L1", "last"), ("T11", "L1", "last"))
+SURE = 0.9
+"""From here on an answer of the level network is stated as an anchor."""
 
 
 def review_reasons(
-    decision: SpineDecision, chain: Chain, places: Places, config: GraphConfig
+    decision: SpineDecision, chain: Chain, places: Places, evidence: LevelEvidence | None
 ) -> SpineDecision:
-    """Return the decision with further reasons for a review.
+    """Return the decision with further reasons for a review: what a person can act on.
 
     Args:
         decision: with those that are known already.
         chain: what was chosen.
         places: all that could have been chosen.
-        config: `review_probability`.
+        evidence: of the level network at the places.
     """
     reasons = [
         *decision.reasons,
-        *_level_reasons(decision, config),
-        *_variant_reasons(decision, chain),
+        *_level_reasons(decision),
+        *_variant_reasons(chain),
         *_gap_reasons(decision, chain),
         *_shape_reasons(decision),
-        *_unexplained_reasons(chain, places),
+        *_unexplained_reasons(chain, places, evidence),
     ]
     return replace(decision, reasons=tuple(reasons))
+
+
+def named_range(labels: tuple[str, ...]) -> str:
+    """Return "T6-T9" for a labelling; what does not follow in the usual order is named."""
+    ends = labels[0] if len(labels) == 1 else f"{labels[0]}-{labels[-1]}"
+    rare = [name for name in VARIANTS if name in labels]
+    rare += ["no T12"] if {"T11", "L1"} <= set(labels) and "T12" not in labels else []
+    rare += ["no C7"] if {"C6", "T1"} <= set(labels) and "C7" not in labels else []
+    return f"{ends} ({', '.join(rare)})" if rare and ends not in rare else ends
+
+
+def stated_anchors(chain: Chain, evidence: LevelEvidence) -> tuple[str, ...]:
+    """Say what fixes the level of a chain: dens, first and last rib, sacrum."""
+    place_of = {LABELS[step.rank].name: step.place for step in chain.steps}
+    anchors = []
+    if "C2" in place_of and evidence.level[place_of["C2"], Vertebra.C2.rank] > SURE:
+        anchors.append("the dens is seen at C2")
+    for ribbed, bare, which in (("T1", "C7", "first"), *LAST_RIBS):
+        if ribbed in place_of and bare in place_of:
+            sides = evidence.ribs[[place_of[ribbed], place_of[bare]]]
+            if np.all(sides[0] > SURE) and np.all(sides[1] < 1 - SURE):
+                anchors.append(
+                    f"the {which} ribs are seen at {ribbed} left and right, none at {bare}"
+                )
+    last = LABELS[chain.steps[-1].rank]
+    if last.name[0] == "L" and evidence.sacrum[chain.steps[-1].place] > SURE:
+        anchors.append(f"the sacrum follows {last.name}")
+    return tuple(anchors)
 
 
 def what_changes(chain: Chain, other: Chain) -> str:
@@ -64,18 +95,15 @@ def what_changes(chain: Chain, other: Chain) -> str:
     return f"{was} would be {becomes}"
 
 
-def _level_reasons(decision: SpineDecision, config: GraphConfig) -> list[str]:
-    if decision.level_probability >= config.review_probability:
+def _level_reasons(decision: SpineDecision) -> list[str]:
+    if len(decision.level_set) < 2:
         return []
-    text = f"the level is uncertain (probability {decision.level_probability:.2f})"
-    if decision.alternatives:
-        best = decision.alternatives[0]
-        text += f": {best.change} (probability {best.probability:.2f})"
-    return [text]
+    texts = [f"{name} ({share:.2f})" for name, share in decision.level_set.items()]
+    return [f"the level is uncertain: {' or '.join(texts)}"]
 
 
-def _variant_reasons(decision: SpineDecision, chain: Chain) -> list[str]:
-    """Name rare anatomy that was chosen or is nearly as likely."""
+def _variant_reasons(chain: Chain) -> list[str]:
+    """Name rare anatomy that was chosen."""
     reasons = []
     found = {LABELS[step.rank].name for step in chain.steps}
     reasons += [f"{name} is named, a rare vertebra" for name in VARIANTS if name in found]
@@ -87,13 +115,6 @@ def _variant_reasons(decision: SpineDecision, chain: Chain) -> list[str]:
             reasons.append("T12 is absent: L1 follows T11")
         if (upper, lower) == (Vertebra.C6, Vertebra.T1):
             reasons.append("C7 is absent: T1 follows C6")
-    for other in decision.alternatives:
-        rare = [name for name in VARIANTS if name in other.labels and name not in found]
-        absent = {"T11", "L1"} <= set(other.labels) and "T12" not in other.labels
-        if other.probability > NEAR_VARIANT_PROBABILITY and (rare or (absent and "T12" in found)):
-            what = f"{rare[0]} present" if rare else "T12 absent"
-            reasons.append(f"nearly as likely: {what} (probability {other.probability:.2f})")
-            break
     return reasons
 
 
@@ -121,8 +142,11 @@ def _shape_reasons(decision: SpineDecision) -> list[str]:
     return reasons
 
 
-def _unexplained_reasons(chain: Chain, places: Places) -> list[str]:
-    """Report bright places in the spine's course that the chain does not use."""
+def _unexplained_reasons(chain: Chain, places: Places, evidence: LevelEvidence | None) -> list[str]:
+    """Report bright places in the spine's course that the chain does not use.
+
+    Where the level network was asked, only what it takes for a vertebra too, and not for the sacrum.
+    """
     used = list(chain.names)
     spine = places.positions_mm[used]
     spine = spine[np.argsort(spine[:, 2])]
@@ -134,7 +158,15 @@ def _unexplained_reasons(chain: Chain, places: Places) -> list[str]:
         beyond = max(spine[0, 2] - z_mm, z_mm - spine[-1, 2])
         if place in used or aside > COURSE_MM or beyond > BEYOND_MM:
             continue
+        if evidence is not None and not _is_whole_vertebra(evidence, place):
+            continue
         where = "beyond" if beyond > 0 else "within"
         point = f"({x_mm:.0f}, {y_mm:.0f}, {z_mm:.0f}) mm"
         reasons.append(f"a bright place at {point}, {where} the spine's course, is unexplained")
     return reasons
+
+
+def _is_whole_vertebra(evidence: LevelEvidence, place: int) -> bool:
+    """Tell whether the level network takes a place for a vertebra that no face cuts."""
+    sacrum = evidence.level[place, S1_RANK]
+    return bool(min(evidence.vertebra[place], evidence.whole[place], 1 - sacrum) > 0.5)

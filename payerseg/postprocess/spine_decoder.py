@@ -7,9 +7,11 @@ fills silent vertebrae, and says in words what a person should look at.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
-from payerseg.config.graph import GraphConfig
+from payerseg.config.graph import DecoderSpec, GraphConfig
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.errors import SpineNotFound
@@ -21,9 +23,15 @@ from payerseg.postprocess.chain_search import (
     weigh_chains,
 )
 from payerseg.postprocess.decision import Alternative, SpineDecision
+from payerseg.postprocess.level_evidence import LevelEvidence
 from payerseg.postprocess.peaks import Candidate
 from payerseg.postprocess.places import Places, merge_candidates
-from payerseg.postprocess.review import review_reasons, what_changes
+from payerseg.postprocess.review import (
+    named_range,
+    review_reasons,
+    stated_anchors,
+    what_changes,
+)
 from payerseg.postprocess.spine_prior import SpinePrior
 
 BORDER_MM = 10.0
@@ -33,66 +41,110 @@ BRIDGE_RATIO = (0.7, 1.4)
 """A gap is filled where it is this long relative to the expected one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """Everything a decision depends on beside what was seen.
+
+    Attributes:
+        spec: fitted to the networks, from their card.
+        config: what a person chose.
+        prior: what is known of spines.
+    """
+
+    spec: DecoderSpec = field(default_factory=DecoderSpec)
+    config: GraphConfig = field(default_factory=GraphConfig)
+    prior: SpinePrior = field(default_factory=SpinePrior.default)
+
+
 def decode_spine(
     candidates: list[Candidate],
-    prior: SpinePrior | None = None,
-    config: GraphConfig | None = None,
+    decoder: Decoder | None = None,
     field: Grid | None = None,
     border_mm: float = BORDER_MM,
 ) -> SpineDecision:
-    """Name the vertebrae among the candidates.
+    """Name the vertebrae among the candidates by the heatmaps alone; see `decode_places`."""
+    decoder = decoder or Decoder()
+    return decode_places(places_in(candidates, decoder.spec, field), decoder, field, border_mm)
+
+
+def places_in(candidates: list[Candidate], spec: DecoderSpec, field: Grid | None = None) -> Places:
+    """Return the places that candidates mean; heat beyond the scan's faces means none.
 
     Args:
         candidates: of all channels, best with `channel_values` (`heatmap_candidates`).
-        prior: left out = the shipped one.
-        config: left out = the defaults.
+        spec: how far candidates of one place may lie apart, how many places are kept.
+        field: the scan's grid; None = everything is inside.
+    """
+    if field is not None and candidates:
+        inside = field.contains(np.array([c.position_mm for c in candidates]))
+        candidates = [c for c, kept in zip(candidates, inside, strict=True) if kept]
+    return merge_candidates(candidates, spec.merge_distance_mm, spec.max_places)
+
+
+def decode_places(
+    places: Places,
+    decoder: Decoder | None = None,
+    field: Grid | None = None,
+    border_mm: float = BORDER_MM,
+    evidence: LevelEvidence | None = None,
+) -> SpineDecision:
+    """Decide which places are which vertebra.
+
+    Args:
+        places: of `places_in`.
+        decoder: left out = neutral weights, the defaults, the shipped prior.
         field: the scan's grid, first array axis along the body; without it nothing is known of what
             lies outside, and no vertebra is flagged as near the border.
         border_mm: vertebrae this near the scan's upper or lower end are flagged "near_border".
+        evidence: of the level network at the places; None = the heat alone decides.
 
     Raises:
         SpineNotFound: no chain of candidates is more likely a spine than not.
     """
-    prior, config = prior or SpinePrior.default(), config or GraphConfig()
-    places = merge_candidates(candidates, config.merge_distance_mm, config.max_places)
+    decoder = decoder or Decoder()
+    spec, config = decoder.spec, decoder.config
     if not len(places):
         msg = "no candidate vertebra in the heatmaps, expected at least one; does the scan show a spine?"
         raise SpineNotFound(msg)
-    model = weigh_chains(places, prior, config, field)
+    model = weigh_chains(places, decoder.prior, spec, config, field, evidence)
     search = ChainSearch.of(model)
     chain = search.best()
-    doubts = _require_spine(places, chain, config)
+    wanted = spec.min_evidence if config.min_evidence is None else config.min_evidence
+    doubts = _require_spine(places, chain, spec, wanted)
     probabilities = name_probabilities(model)
     marks = _landmarks(chain, model, probabilities, config)
     marks = _at_border(marks, field, border_mm, drop=config.drop_border)
-    alternatives = _alternatives(search, chain, config.n_alternatives)
+    level, alternatives = _weigh_levels(search, chain, probabilities, config.n_alternatives)
     margin = min((a.margin for a in alternatives), default=float("inf"))
-    level = _level_probability(chain, probabilities)
     hypotheses = model.hypotheses
     decision = SpineDecision(
         Landmarks(marks),
         level_margin=margin,
         level_probability=level,
         alternatives=alternatives,
+        level_set=_level_set(chain, level, alternatives, spec.set_mass),
+        anchors=() if evidence is None else stated_anchors(chain, evidence),
         scale=float(hypotheses.scale[chain.hypothesis]),
         mirrored=bool(hypotheses.y_sign[chain.hypothesis] < 0),
         reasons=doubts,
     )
-    return review_reasons(decision, chain, places, config)
+    return review_reasons(decision, chain, places, evidence)
 
 
-def _require_spine(places: Places, chain: Chain, config: GraphConfig) -> tuple[str, ...]:
+def _require_spine(
+    places: Places, chain: Chain, spec: DecoderSpec, min_evidence: float
+) -> tuple[str, ...]:
     """Return why the best chain is a doubtful spine, if it is.
 
     Raises:
         SpineNotFound: it is none: too little evidence, and no place that only a vertebra can be.
     """
-    wanted = config.min_evidence + _trials_nats(places, chain, config)
+    wanted = min_evidence + _trials_nats(places, chain, spec)
     if chain.score >= wanted:
         return ()
     brightest = max(places.strength[step.place] for step in chain.steps)
     evidence = f"evidence {chain.score:.1f}, expected at least {wanted:.1f}"
-    if brightest < config.sure_heat:
+    if brightest < spec.sure_heat:
         msg = (
             f"{len(places)} candidate places (strongest heat {places.strength.max():.2f}) form no spine: "
             f"{evidence}"
@@ -101,12 +153,10 @@ def _require_spine(places: Places, chain: Chain, config: GraphConfig) -> tuple[s
     return (f"a bright place (heat {brightest:.2f}) but hardly a spine ({evidence})",)
 
 
-def _trials_nats(places: Places, chain: Chain, config: GraphConfig) -> float:
+def _trials_nats(places: Places, chain: Chain, spec: DecoderSpec) -> float:
     """Return what chance owes to trying: among many bright places outside the chain, some chain fits."""
-    bright = int(np.count_nonzero(places.strength > config.presence_heat))
-    outside = bright - sum(
-        places.strength[step.place] > config.presence_heat for step in chain.steps
-    )
+    bright = int(np.count_nonzero(places.strength > spec.presence_heat))
+    outside = bright - sum(places.strength[step.place] > spec.presence_heat for step in chain.steps)
     return float(np.log(1 + outside))
 
 
@@ -165,40 +215,46 @@ def _at_border(
     return kept
 
 
-def _level_probability(chain: Chain, probabilities: np.ndarray) -> float:
-    """Return the probability of the least certain name, given that its place is a vertebra."""
-    shares = [
-        probabilities[step.place, step.rank] / max(probabilities[step.place].sum(), 1e-12)
-        for step in chain.steps
-    ]
-    return float(np.clip(min(shares), 0, 1))
+def _weigh_levels(
+    search: ChainSearch, chain: Chain, probabilities: np.ndarray, wanted: int
+) -> tuple[float, tuple[Alternative, ...]]:
+    """Return the probability of the least certain name and the labellings by its other names.
 
-
-def _alternatives(search: ChainSearch, chain: Chain, wanted: int) -> tuple[Alternative, ...]:
-    """Return the best chains that name at least one of the chain's places otherwise."""
+    All chains through a place share out its probability, so that of the least certain one is an upper
+    bound of the probability that every name is right, and hardly above it: names err together.
+    """
+    shares = probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), 1e-12)
+    doubtful = min(chain.steps, key=lambda step: shares[step.place, step.rank])
+    place, own = doubtful.place, shares[doubtful.place]
     scores, hypotheses = search.best_through()
-    names = chain.names
-    rivals = sorted(
-        ((scores[place, rank], place, rank) for place in names for rank in range(len(LABELS))
-         if rank != names[place] and np.isfinite(scores[place, rank])),
-        reverse=True,
-    )  # fmt: skip
-    others: dict[tuple[str, ...], Chain] = {}
-    for _, place, rank in rivals[: 8 * max(wanted, 1)]:
-        other = search.through(place, rank, int(hypotheses[place, rank]))
-        others.setdefault(_labels_of(other), other)
-        if len(others) >= max(wanted, 1):
+    others: dict[tuple[str, ...], Alternative] = {}
+    for rank in np.argsort(-own, kind="stable").tolist():
+        if rank == doubtful.rank or not np.isfinite(scores[place, rank]):
+            continue
+        if len(others) >= wanted:
             break
-    total = np.logaddexp.reduce([chain.score, *(other.score for other in others.values())])
-    return tuple(
-        Alternative(
-            labels,
-            probability=float(np.exp(other.score - total)),
+        other = search.through(place, rank, int(hypotheses[place, rank]))
+        found = Alternative(
+            _labels_of(other),
+            probability=float(own[rank]),
             margin=float(chain.score - other.score),
             change=what_changes(chain, other),
         )
-        for labels, other in others.items()
-    )
+        others.setdefault(found.labels, found)
+    return float(np.clip(own[doubtful.rank], 0, 1)), tuple(others.values())
+
+
+def _level_set(
+    chain: Chain, level: float, alternatives: tuple[Alternative, ...], mass: float
+) -> dict[str, float]:
+    """Return the labellings, the chosen one first, that together hold a share of the probability."""
+    kept = {named_range(_labels_of(chain)): level}
+    for other in alternatives:
+        if sum(kept.values()) >= mass:
+            break
+        name = named_range(other.labels)
+        kept[name] = kept.get(name, 0.0) + other.probability
+    return kept
 
 
 def _labels_of(chain: Chain) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from payerseg.config.model_card import PRIOR_FILE
 from payerseg.domain.landmarks import Point
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import BundleError
@@ -58,6 +59,16 @@ class SpinePrior:
     def default(cls) -> SpinePrior:
         """Return the prior that is shipped (its `source` says what it was measured on)."""
         return cls.read(DEFAULT_PRIOR_FILE)
+
+    @classmethod
+    def of_bundle(cls, folder: Path) -> SpinePrior:
+        """Return the prior that lies beside weights, or the shipped one where none does.
+
+        Raises:
+            BundleError: the file is damaged or of another format.
+        """
+        path = folder / PRIOR_FILE
+        return cls.read(path) if path.is_file() else cls.default()
 
     @classmethod
     def read(cls, path: Path) -> SpinePrior:

@@ -17,7 +17,7 @@ from typing import Any
 
 from payerseg import records
 from payerseg.atomic import write_text
-from payerseg.config.model_card import CARD_FILE, PRIOR_FILE, WEIGHTS_FILE
+from payerseg.config.model_card import CARD_FILE, LEVELS_FOLDER, PRIOR_FILE, WEIGHTS_FILE
 from payerseg.config.weights import checkpoint_prefix
 from payerseg.domain.series_reference import SERIES_SUFFIX, SeriesReference
 from payerseg.errors import ArtifactError, BundleError, UnreadableScan
@@ -229,8 +229,13 @@ def weights_digest(path: Path, memo: HashMemo) -> str:
     if not files:
         msg = f"no weights at {path}; expected a folder with {CARD_FILE}, or a checkpoint's prefix"
         raise BundleError(msg)
+    names = {
+        item: item.relative_to(path).as_posix() if path.is_dir() else item.name for item in files
+    }
     try:
-        return text_digest(canonical_json({item.name: memo.digest(item) for item in files}))
+        return text_digest(
+            canonical_json({name: memo.digest(item) for item, name in names.items()})
+        )
     except OSError as error:
         msg = f"the weights at {path} cannot be read ({error.strerror}); check their permissions"
         raise BundleError(msg) from error
@@ -262,6 +267,8 @@ def _weights_files(path: Path) -> list[Path]:
     prefix = checkpoint_prefix(path)
     if prefix is not None:
         return [Path(f"{prefix}.index"), *sorted(prefix.parent.glob(f"{prefix.name}.data-*"))]
-    bundle = [path / name for name in (CARD_FILE, WEIGHTS_FILE, PRIOR_FILE)]
+    parts = (CARD_FILE, WEIGHTS_FILE)
+    bundle = [path / name for name in (*parts, PRIOR_FILE)]
+    bundle += [path / LEVELS_FOLDER / name for name in parts]
     there = [item for item in bundle if os.path.isfile(item)]
     return there if bundle[0] in there else []

@@ -23,6 +23,7 @@ from payerseg.training.examples import (
     warped_block,
 )
 from payerseg.training.fit import Example
+from payerseg.training.level_examples import LevelRecipe, LevelSampler, level_example
 from payerseg.training.recipe import STAGE2, Recipe
 from payerseg.training.shelf import ShelvedVertebra, VertebraShelf
 from payerseg.training.targets import reference_spine_heatmap
@@ -47,6 +48,25 @@ def shares_of(items: Sequence[PackedScan] | Sequence[ShelvedVertebra], shares: S
         msg = f"no item is of a group in {wanted}; the pack holds {sorted(counts)}"
         raise DatasetError(msg)
     return kept
+
+
+def level_draw(recipe: Recipe, scans: list[PackedScan], shares: Shares = ()) -> Example:
+    """Return a function that draws examples of the level network.
+
+    Raises:
+        DatasetError: there is nothing to draw from.
+    """
+    views = recipe.examples
+    if not isinstance(views, LevelRecipe) or not scans:
+        msg = f"{recipe.card.stage} draws views of scans; found {len(scans)} scans"
+        raise DatasetError(msg)
+    sampler = LevelSampler(scans, shares_of(scans, shares))
+
+    def draw(rng: np.random.Generator) -> tuple[tuple[Array, Array], Array]:
+        index, row = sampler.pick(rng)
+        return level_example(scans[index], row, rng, views)
+
+    return draw
 
 
 def scan_draw(recipe: Recipe, scans: list[PackedScan], shares: Shares = ()) -> Example:

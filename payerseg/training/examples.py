@@ -53,6 +53,9 @@ class PackedScan:
         marks: (n, 4) rows of channel, x, y, z mm.
         partial: channels of vertebrae that are visible but not marked; their loss is masked.
         group: draws pick a group first (e.g. "real", "synthetic").
+        ribs: (n, 2) `domain.levels.Rib` left and right of each mark, NaN where nothing is told; None
+            where nothing is told of any.
+        sacrum_mm: (3,) centre of S1, where it is marked.
     """
 
     name: str
@@ -62,6 +65,8 @@ class PackedScan:
     marks: Array
     partial: tuple[int, ...] = ()
     group: str = "real"
+    ribs: Array | None = None
+    sacrum_mm: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ AHEAD_PER_WORKER = 3
 """Batches drawn before they are needed, per thread."""
 
 Array = np.ndarray
-Example = Callable[[np.random.Generator], tuple[Array, Array]]
+Inputs = Array | tuple[Array, ...]
+Example = Callable[[np.random.Generator], tuple[Inputs, Array]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,10 @@ class ExampleFeed:
     def __init__(self, draw: Example, plan: FitPlan, start: int) -> None:
         self._draw, self._plan, self._next, self.start = draw, plan, start, start
         self._threads = ThreadPoolExecutor(plan.workers, thread_name_prefix="examples")
-        self._ahead: deque[Future[tuple[Array, Array]]] = deque()
+        self._ahead: deque[Future[tuple[Inputs, Array]]] = deque()
         self._fill()
 
-    def batch(self) -> tuple[Array, Array]:
+    def batch(self) -> tuple[Inputs, Array]:
         """Return the next step's batch, stacked.
 
         Raises:
@@ -128,13 +129,16 @@ class ExampleFeed:
             self._ahead.append(self._threads.submit(self._make, self._next))
             self._next += 1
 
-    def _make(self, step: int) -> tuple[Array, Array]:
+    def _make(self, step: int) -> tuple[Inputs, Array]:
         first = step * self._plan.batch_size
         pairs = [
             self._draw(np.random.default_rng((self._plan.seed, first + k)))
             for k in range(self._plan.batch_size)
         ]
-        return np.stack([x for x, _ in pairs]), np.stack([y for _, y in pairs])
+        y = np.stack([y for _, y in pairs])
+        if isinstance(pairs[0][0], tuple):
+            return tuple(np.stack(parts) for parts in zip(*(x for x, _ in pairs), strict=True)), y
+        return np.stack([x for x, _ in pairs]), y
 
 
 @dataclass(slots=True)

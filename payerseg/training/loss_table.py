@@ -5,6 +5,7 @@ kind "rows":   (b, channel, 6), see `examples.vertebrae_example`  (stage 2)
 kind "mask":   (b, z, y, x, 1), 0 or 1                           (stage 3)
 kind "labels": (b, z, y, x, 1), class numbers, 0 = background     (stage 3, all classes)
                or (b, z, y, x, class), the share of each class
+kind "levels": (b, place, fact), see `level_examples.level_example` (stage 2's second network)
 
 What a kind becomes on a coarser grid is in `deep_supervision`.
 """
@@ -26,6 +27,7 @@ from payerseg.training.heatmap_losses import (
     WeightedCrossEntropy,
     gaussian_heatmaps,
 )
+from payerseg.training.level_loss import LevelLoss
 
 TARGET_KINDS = {
     "spine_line": "heat",
@@ -33,6 +35,7 @@ TARGET_KINDS = {
     "rows": "rows",
     "mask": "mask",
     "labels": "labels",
+    "levels": "levels",
 }
 SUMMED_OVER_VOXELS = ("spine_heatmap_l2",)
 """Losses of dense maps that are sums: an eighth as large on a grid of half as many voxels per axis."""
@@ -109,6 +112,7 @@ _CLASSES: dict[tuple[str, str], type[keras.losses.Loss]] = {
     ("heat", "weighted_cross_entropy"): WeightedCrossEntropy,
     ("rows", "point_heatmap"): PointHeatmapLoss,
     ("mask", "logit_dice"): LogitDiceLoss,
+    ("levels", "levels"): LevelLoss,
 }
 
 

@@ -38,7 +38,7 @@ from payerseg.preprocess.inputs import (
 )
 from payerseg.preprocess.preparation import prepare_scan
 from payerseg.training.pack_format import PackIndex, PackItem, item_path, val_path, write_arrays
-from payerseg.training.recipe import STAGE1, STAGE3, Recipe
+from payerseg.training.recipe import LEVELS, STAGE1, STAGE3, Recipe
 from payerseg.training.recipes import recipe_for
 
 HU_RANGE = (-1024, 3000)
@@ -201,6 +201,18 @@ def partial_array(case: TrainingCase) -> np.ndarray:
     return np.array(sorted(v.channel for v in case.partial), np.int64)
 
 
+def level_arrays(case: TrainingCase) -> dict[str, np.ndarray]:
+    """Return what is told of ribs and sacrum as arrays of `PackedScan`; nothing where nothing is."""
+    facts, arrays = case.facts, {}
+    if facts.ribs:
+        rows = [facts.ribs.get(v, (None, None)) for v in case.landmarks or ()]
+        told = [[np.nan if rib is None else float(rib) for rib in row] for row in rows]
+        arrays["ribs"] = np.array(told, float).reshape(-1, 2)
+    if facts.sacrum_mm is not None:
+        arrays["sacrum_mm"] = np.array(facts.sacrum_mm, float)
+    return arrays
+
+
 def _pack_scan(opened: OpenCase, plan: PackPlan, recipe: Recipe, *, with_val: bool) -> PackItem:
     case, ct = opened.case, opened.ct
     landmarks = case.landmarks or Landmarks()
@@ -211,6 +223,7 @@ def _pack_scan(opened: OpenCase, plan: PackPlan, recipe: Recipe, *, with_val: bo
     )
     corners = ct.grid.corners_mm()
     common = {"marks": marks_array(landmarks), "partial": partial_array(case)}
+    common |= level_arrays(case)
     arrays = {
         "hu": as_int16(packed),
         "origin_mm": np.array(packed.grid.origin_mm),
@@ -218,9 +231,12 @@ def _pack_scan(opened: OpenCase, plan: PackPlan, recipe: Recipe, *, with_val: bo
         "bounds_mm": np.array([corners.min(axis=0), corners.max(axis=0)]),
         **common,
     }
-    item = _item(case, network, case.case_id, plan.group, len(landmarks), has_val=with_val)
+    # views for the level network's validation are made from the packed scan, as at inference
+    own_val = with_val and network != LEVELS
+    has_val = with_val or network == LEVELS
+    item = _item(case, network, case.case_id, plan.group, len(landmarks), has_val=has_val)
     write_arrays(item_path(plan.folder, item), arrays)
-    if with_val:
+    if own_val:
         x = scan_network_input(ct, landmarks, recipe)
         write_arrays(val_path(plan.folder, item), {**_val_arrays(x), **common})
     return item

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from payerseg.atomic import replacing, write_text
+from payerseg.config.training import LEVEL_NETWORK
 from payerseg.errors import DatasetError
 from payerseg.preprocess.landmark_maps import closeness_maps, grid_axes
 from payerseg.training.examples import PackedScan, PackedVertebra, region_of_channel
@@ -129,6 +130,7 @@ class ValInput:
         partial: channels of vertebrae that are visible but not marked.
         mask: (z, y, x) uint8, stage 3 only.
         label: VerSe label, stage 3 only.
+        scan: the packed scan, level network only: its views are made from it, as at inference.
     """
 
     name: str
@@ -139,6 +141,7 @@ class ValInput:
     partial: tuple[int, ...] = ()
     mask: np.ndarray | None = None
     label: int = 0
+    scan: PackedScan | None = None
 
     def mark_indices(self) -> np.ndarray:
         """Return the marks as continuous indices (n, 3), z y x."""
@@ -186,6 +189,8 @@ def read_scan(folder: Path, item: PackItem) -> PackedScan:
         marks=data["marks"],
         partial=tuple(int(c) for c in data["partial"]),
         group=item.group,
+        ribs=data.get("ribs"),
+        sacrum_mm=data.get("sacrum_mm"),
     )
 
 
@@ -223,6 +228,12 @@ def _channel_of(label: int) -> int:
 
 def read_val_input(folder: Path, item: PackItem) -> ValInput:
     """Read the exact network input of a validation item."""
+    if item.network == LEVEL_NETWORK:
+        scan = read_scan(folder, item)
+        return ValInput(
+            item.name, scan.hu[..., None], scan.origin_mm, scan.spacing_mm, scan.marks,
+            scan.partial, scan=scan,
+        )  # fmt: skip
     data = read_arrays(val_path(folder, item))
     x = data["x"]
     if "all_marks" in data:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from payerseg.config.model_card import ModelCard, NetworkSpec, UNetSpec
-from payerseg.config.training import NETWORKS, Schedule
+from payerseg.config.model_card import LevelNetSpec, ModelCard, NetworkSpec, UNetSpec
+from payerseg.config.training import LEVEL_NETWORK, NETWORKS, Schedule
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import ConfigError
 from payerseg.training.examples import BlockRecipe, CropRecipe
+from payerseg.training.level_examples import LevelRecipe
 
 STAGE1, STAGE2, STAGE3 = NETWORKS
+LEVELS = LEVEL_NETWORK
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,9 @@ class Recipe:
 
     Attributes:
         card: network, sampling, output and channels, as they go onto the model card.
-        examples: how blocks (stages 1, 2) or crops (stage 3) are drawn.
+        examples: how blocks (stages 1, 2), crops (stage 3) or views (levels) are drawn.
         target: what an example asks for: "spine_line" and "spine_reference" (heatmap and weight),
-            "rows" (point rows), "mask", "labels" (all classes at once).
+            "rows" (point rows), "mask", "labels" (all classes at once), "levels" (facts of places).
         loss: a name of `loss_table`.
         optimizer: how steps are taken.
         iterations, batch_size: of the preset.
@@ -53,8 +55,8 @@ class Recipe:
     """
 
     card: ModelCard
-    examples: BlockRecipe | CropRecipe
-    target: Literal["spine_line", "spine_reference", "rows", "mask", "labels"]
+    examples: BlockRecipe | CropRecipe | LevelRecipe
+    target: Literal["spine_line", "spine_reference", "rows", "mask", "labels", "levels"]
     loss: str
     optimizer: OptimizerSpec
     iterations: int
@@ -68,7 +70,7 @@ def with_widths(
     spec: NetworkSpec, widths: tuple[int, ...], spatial: tuple[int, ...] | None = None
 ) -> NetworkSpec:
     """Return a network with other filters per level; `spatial` is for that part of stage 2's."""
-    if isinstance(spec, UNetSpec):
+    if isinstance(spec, UNetSpec | LevelNetSpec):
         return replace(spec, widths=widths)
     return replace(
         spec,
@@ -91,6 +93,9 @@ def with_block(recipe: Recipe, block_xyz: tuple[int, int, int], multiple: int) -
         ConfigError: a side that is larger than the recipe's, or no such multiple.
     """
     examples = recipe.examples
+    if isinstance(examples, LevelRecipe):
+        msg = f"block_xyz = {block_xyz}, but a level network's view has one size: {examples.shape_zyx}"
+        raise ConfigError(msg)
     shape, full = block_xyz[::-1], examples.shape_zyx
     if any(n > most or n % multiple for n, most in zip(shape, full, strict=True)):
         msg = (

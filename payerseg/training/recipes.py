@@ -6,8 +6,13 @@ from collections.abc import Callable
 
 from payerseg.config.training import Network, TrainingPreset
 from payerseg.errors import ConfigError
-from payerseg.training.recipe import STAGE1, STAGE2, STAGE3, Recipe
-from payerseg.training.recipes_payer import payer_stage1, payer_stage2, payer_stage3
+from payerseg.training.recipe import LEVELS, STAGE1, STAGE2, STAGE3, Recipe
+from payerseg.training.recipes_payer import (
+    payer_levels,
+    payer_stage1,
+    payer_stage2,
+    payer_stage3,
+)
 from payerseg.training.recipes_reference import (
     reference_stage1,
     reference_stage2,
@@ -23,6 +28,7 @@ _RECIPES: dict[tuple[str, str], Callable[[], Recipe]] = {
     ("payer", STAGE1): payer_stage1,
     ("payer", STAGE2): payer_stage2,
     ("payer", STAGE3): payer_stage3,
+    ("payer", LEVELS): payer_levels,
     ("reference", STAGE1): reference_stage1,
     ("reference", STAGE2): reference_stage2,
     ("reference", STAGE3): reference_stage3,

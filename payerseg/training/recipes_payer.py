@@ -6,10 +6,20 @@ that start off their saddle, simulated fields of view, slices and kernels, one n
 
 from __future__ import annotations
 
-from payerseg.config.model_card import ModelCard, SamplingSpec, SCNetSpec, UNetSpec
+from payerseg.config.model_card import LevelNetSpec, ModelCard, SamplingSpec, SCNetSpec, UNetSpec
+from payerseg.domain.levels import N_OUTPUTS
 from payerseg.training.augment import LookRanges, WarpRanges
 from payerseg.training.examples import BlockRecipe, CropRecipe
-from payerseg.training.recipe import STAGE1, STAGE2, STAGE3, OptimizerSpec, Recipe, labels_of
+from payerseg.training.level_examples import LEVEL_BASE_MM, LevelRecipe
+from payerseg.training.recipe import (
+    LEVELS,
+    STAGE1,
+    STAGE2,
+    STAGE3,
+    OptimizerSpec,
+    Recipe,
+    labels_of,
+)
 
 
 def payer_stage1() -> Recipe:
@@ -68,6 +78,29 @@ def payer_stage2() -> Recipe:
         optimizer=OptimizerSpec(),
         iterations=8000,
         pack_spacing_mm=2.0,
+    )
+
+
+def payer_levels() -> Recipe:
+    """Return the recipe of stage 2's second network: which level each place is."""
+    examples = LevelRecipe()
+    sampling = SamplingSpec(
+        spacing_mm=examples.spacing_mm,
+        multiple=8,
+        size_xyz=examples.shape_zyx[::-1],
+        window=examples.window,
+        base_mm=LEVEL_BASE_MM,
+    )
+    network = LevelNetSpec(shape_zyx=examples.shape_zyx, outputs=N_OUTPUTS)
+    return Recipe(
+        card=ModelCard(LEVELS, network, sampling, output="levels"),
+        examples=examples,
+        target="levels",
+        loss="levels",
+        optimizer=OptimizerSpec(),
+        iterations=12000,
+        pack_spacing_mm=LEVEL_BASE_MM,
+        batch_size=2,
     )
 
 

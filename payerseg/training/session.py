@@ -23,7 +23,7 @@ from payerseg.inference.device import choose_precision, compile_forward, describ
 from payerseg.networks.build import build_network, network_multiple
 from payerseg.networks.bundle import ModelBundle, assign_weights, network_arrays
 from payerseg.training.deep_supervision import DeeplySupervisedNetwork, supervised_spec
-from payerseg.training.draws import scan_draw, vertebra_draw
+from payerseg.training.draws import level_draw, scan_draw, vertebra_draw
 from payerseg.training.fit import Example, FitPlan, Listeners, TrainingState, fit
 from payerseg.training.folds import Folds, read_or_make_folds
 from payerseg.training.history import History, read_best
@@ -37,7 +37,7 @@ from payerseg.training.pack_format import (
     read_val_input,
     write_arrays,
 )
-from payerseg.training.recipe import STAGE3, Recipe, with_block, with_widths
+from payerseg.training.recipe import LEVELS, STAGE3, Recipe, with_block, with_widths
 from payerseg.training.recipes import recipe_for
 from payerseg.training.shelf import VertebraShelf
 from payerseg.training.validation import Scores, picture_of, predict, validate
@@ -89,7 +89,7 @@ def train_network(
     network = build_network(recipe.card.network, choose_precision(config.precision), config.seed)
     start = put_initial_weights(network, recipe.card, config)
     trained, loss = with_loss(network, recipe, config)
-    if not trained.built:
+    if not trained.built and recipe.card.stage != LEVELS:
         trained(np.zeros((1, *_small_shape(recipe), network.input.shape[-1]), np.float32))
     watch.begin(network, plan, config)
     state = fit(trained, loss, draw, plan, folder, Listeners(watch.report, watch.validate))
@@ -204,7 +204,8 @@ def make_plan(config: TrainingConfig, recipe: Recipe, n_items: int) -> FitPlan:
 def assign_items(index: PackIndex, config: TrainingConfig, folder: Path) -> Assignment:
     """Divide a network's items into training and validation, by the data's split or by a fold.
 
-    Folds are made over all patients of the pack and kept in the training's parent folder, so that
+    Folds are made over the patients of the pack that the data's split does not keep for validation
+    (those choose nothing), and kept in the training's parent folder, so that
     the networks of one output folder share them.
 
     Raises:
@@ -227,7 +228,7 @@ def assign_items(index: PackIndex, config: TrainingConfig, folder: Path) -> Assi
 
 
 def _folds(index: PackIndex, config: TrainingConfig, folder: Path) -> Folds:
-    patients = {item.case_id: item.patient_id for item in index.items}
+    patients = {item.case_id: item.patient_id for item in index.items if item.split != "val"}
     return read_or_make_folds(folder.parent / FOLDS_FILE, patients, config.folds, config.seed)
 
 
@@ -238,6 +239,8 @@ def make_draw(
     shares = shares_by_group(config.group_shares)
     if recipe.card.stage == STAGE3:
         return vertebra_draw(recipe, VertebraShelf.of_pack(pack, items), shares)
+    if recipe.card.stage == LEVELS:
+        return level_draw(recipe, [read_scan(pack, item) for item in items], shares)
     return scan_draw(recipe, [read_scan(pack, item) for item in items], shares)
 
 
@@ -303,7 +306,7 @@ class Watch:
     def _scores(self, step: int) -> Scores:
         forward = compile_forward(self._network)
         scores = validate(forward, self._card, self._inputs)
-        some = self._inputs[:_N_PICTURES]
+        some = self._inputs[:_N_PICTURES] if self._card.stage != LEVELS else ()
         pictures = [(item.name, picture_of(predict(forward, item), item)) for item in some]
         self._history.pictures(step, pictures)
         return scores

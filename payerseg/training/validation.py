@@ -10,10 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import log_softmax
 
 from payerseg.config.model_card import ModelCard
+from payerseg.domain.levels import LEVELS as LEVEL_NAMES
+from payerseg.domain.levels import RIBBED, LevelAnswer
+from payerseg.inference.level_views import read_levels
+from payerseg.training.level_examples import LEFT, RANK, RIGHT, facts_of, points_of
 from payerseg.training.pack_format import ValInput
-from payerseg.training.recipe import STAGE1, STAGE2
+from payerseg.training.recipe import LEVELS, STAGE1, STAGE2
 
 Forward = Callable[[np.ndarray], np.ndarray]
 """(b, z, y, x, c) to (b, z, y, x, k); `inference.device.compile_forward` makes one."""
@@ -52,6 +57,8 @@ def validate(forward: Forward, card: ModelCard, inputs: Sequence[ValInput]) -> S
     """
     if card.stage == STAGE1:
         return _spine_scores(forward, card, inputs)
+    if card.stage == LEVELS:
+        return _level_scores(forward, card, inputs)
     if card.stage == STAGE2:
         return _landmark_scores(forward, inputs)
     return _mask_scores(forward, card, inputs)
@@ -120,6 +127,61 @@ def _landmark_scores(forward: Forward, inputs: Sequence[ValInput]) -> Scores:
     # the mean distance decides between weights that name equally well
     figures["score"] = share - 0.002 * figures["mean_mm"]
     return Scores(figures, "score")
+
+
+def _level_scores(forward: Forward, card: ModelCard, inputs: Sequence[ValInput]) -> Scores:
+    """Levels and ribs at the marked places, and scans whose ribs and levels fit one naming best."""
+    levels, ribs, nats, chains = [], [], [], []
+    for item in inputs:
+        scan = item.scan
+        if scan is None:
+            continue
+        facts, points = facts_of(scan), points_of(scan)
+        answer = LevelAnswer(
+            read_levels(forward, card, scan.hu, scan.origin_mm, scan.spacing_mm, points)
+        )
+        ranks = facts[:, RANK].astype(int)
+        logs = log_softmax(answer.level, axis=1)
+        levels += (logs.argmax(axis=1) == ranks).tolist()
+        nats += (-logs[np.arange(len(ranks)), ranks]).tolist()
+        for column, side in ((LEFT, answer.left_rib), (RIGHT, answer.right_rib)):
+            known = facts[:, column] >= 0
+            ribs += ((side[known].argmax(axis=1) > 0) == (facts[known, column] > 0)).tolist()
+        chains.append(chain_shift(ranks, answer) == 0)
+    figures = {
+        "scans": float(np.mean(chains)),
+        "levels": float(np.mean(levels)),
+        "ribs": float(np.mean(ribs)),
+        "nats": float(np.mean(nats)),
+    }
+    figures["score"] = figures["scans"] + figures["ribs"] - 0.1 * figures["nats"]
+    return Scores(figures, "score")
+
+
+def chain_shift(ranks: np.ndarray, answer: LevelAnswer, observations: float = 1.0) -> int:
+    """Return by how many levels the best naming of a gapless chain of places is off.
+
+    Args:
+        ranks: true ranks of `domain.levels.LEVELS`, head to foot, one place each.
+        answer: of the level network at the places.
+        observations: how many independent ones all levels together count as; ribs count one by one.
+    """
+    usual = [r for r in range(len(LEVEL_NAMES)) if LEVEL_NAMES[r] not in ("T13", "L6")]
+    where = np.array([usual.index(r) if r in usual else -1 for r in ranks])
+    if np.any(where < 0):
+        return 0
+    level = log_softmax(answer.level, axis=1)
+    rib = [log_softmax(side, axis=1) for side in (answer.left_rib, answer.right_rib)]
+    carries = [np.logaddexp(side[:, 1], side[:, 2]) for side in rib]
+    scores = {}
+    for shift in range(-where.min(), len(usual) - where.max()):
+        named = np.array([usual[w + shift] for w in where])
+        ribbed = np.isin(named, RIBBED)
+        total = min(len(ranks), observations) * level[np.arange(len(ranks)), named].mean()
+        for yes, side in zip(carries, rib, strict=True):
+            total += 0.5 * np.where(ribbed, yes, side[:, 0]).clip(-8).sum()
+        scores[shift] = total
+    return max(scores, key=lambda shift: scores[shift])
 
 
 def _peaks(heat: np.ndarray) -> list[tuple[float, np.ndarray]]:

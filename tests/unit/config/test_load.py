@@ -60,11 +60,11 @@ def test_overrides_take_toml_values_and_bare_words(text, key, value):
 def test_nested_key_and_list():
     config = load_config(
         overrides=[
-            "vertebrae_localization.graph.skip_cost=3",
+            "vertebrae_localization.graph.scale_low=0.5",
             "vertebrae_localization.tile_size_zyx=[64, 32, 32]",
         ]
     )
-    assert config.vertebrae_localization.graph.skip_cost == 3.0
+    assert config.vertebrae_localization.graph.scale_low == 0.5
     assert config.vertebrae_localization.tile_size_zyx == (64, 32, 32)
 
 
@@ -79,7 +79,7 @@ def test_nested_key_and_list():
         ("spine_localization.threshold=abc", "expected number"),
         ("driver.threads=1.5", "expected whole number"),
         ("driver.backend=mxnet", "'tensorflow' or 'torch' or 'jax'"),
-        ("vertebrae_localization.graph.skp_cost=1", "did you mean 'skip_cost'"),
+        ("vertebrae_localization.graph.scale_lo=1", "did you mean 'scale_low'"),
         ("vertebrae_localization.graph=3", "expected a table"),
         ("vertebrae_localization.tile_size_zyx=[1, 2]", "a list of 3"),
         ("vertebrae_localization.tile_size_zyx=[1, 2, 3]", "at least 16"),
@@ -141,5 +141,6 @@ def test_unknown_preset_names_the_nearest():
 
 def test_sections_compare_by_value():
     assert (
-        VertebraeLocalizationConfig(graph=GraphConfig(skip_cost=2)) == VertebraeLocalizationConfig()
+        VertebraeLocalizationConfig(graph=GraphConfig(scale_low=0.62))
+        == VertebraeLocalizationConfig()
     )

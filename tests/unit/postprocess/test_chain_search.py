@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from payerseg.config.graph import GraphConfig
+from payerseg.config.graph import DecoderSpec, GraphConfig
 from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import N_CHANNELS, Vertebra
 from payerseg.postprocess.chain_model import N_LABELS, Hypotheses, build_chain_model, chain_moves
@@ -11,7 +11,7 @@ from payerseg.postprocess.chain_search import ChainSearch, name_probabilities, w
 from payerseg.postprocess.places import Places
 from payerseg.postprocess.spine_prior import SpinePrior
 
-CONFIG = GraphConfig(max_skip=1)
+SPEC = DecoderSpec(max_skip=1)
 FIELD = Grid((70, 40, 40), (3.0, 3.0, 3.0), (-60.0, -60.0, -100.0))
 
 
@@ -23,7 +23,7 @@ def model():
     few = Hypotheses(
         np.array([1.0, 0.9]), np.array([1.0, -1.0]), np.array([0, 1]), np.array([0.0, -2.0])
     )
-    return build_chain_model(places, SpinePrior.default(), CONFIG, FIELD, few)
+    return build_chain_model(places, SpinePrior.default(), SPEC, FIELD, few)
 
 
 def all_chains(model):
@@ -91,16 +91,16 @@ def test_probabilities_sum_over_all_chains_and_none(model, enumerated):
 def test_dropping_hopeless_sizes_changes_nothing_that_shows():
     z = -np.cumsum([0, 21, 22, 23, 24, 24.5])
     places = Places(np.c_[np.zeros((6, 2)), z], np.eye(N_CHANNELS)[9:15] * 0.8)
-    config, prior = GraphConfig(), SpinePrior.default()
-    kept = name_probabilities(weigh_chains(places, prior, config, None))
+    config, spec, prior = GraphConfig(), DecoderSpec(), SpinePrior.default()
+    kept = name_probabilities(weigh_chains(places, prior, spec, config, None))
     sizes = Hypotheses.of_sizes(config)
-    everything = sizes.with_shifts(np.ones(len(sizes), bool), config)
-    full = name_probabilities(build_chain_model(places, prior, config, None, everything))
+    everything = sizes.with_shifts(np.ones(len(sizes), bool), spec)
+    full = name_probabilities(build_chain_model(places, prior, spec, None, everything))
     np.testing.assert_allclose(kept, full, atol=1e-3)
 
 
 def test_moves_know_every_rare_turn_and_the_silent_ones():
-    moves = chain_moves(SpinePrior.default(), GraphConfig(max_skip=2))
+    moves = chain_moves(SpinePrior.default(), DecoderSpec(max_skip=2))
     routes = {
         tuple(list(Vertebra)[r].name for r in (m.upper, *m.silent, m.lower)): m for m in moves
     }
@@ -110,4 +110,4 @@ def test_moves_know_every_rare_turn_and_the_silent_ones():
     assert routes["T3", "T4", "T5", "T6"].length_mm == pytest.approx(64, abs=3)
     assert ("T3", "T5") not in routes
     assert len(routes["T3", "T4", "T5", "T6"].waypoints_mm) == 3
-    assert routes["T3", "T4", "T5"].log_prior == pytest.approx(-GraphConfig().skip_cost)
+    assert routes["T3", "T4", "T5"].log_prior == pytest.approx(-DecoderSpec().skip_cost)

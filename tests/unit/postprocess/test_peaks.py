@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from payerseg.config.graph import GraphConfig
+from payerseg.config.graph import DecoderSpec
 from payerseg.domain.grid import Grid
 from payerseg.domain.volume import Volume
 from payerseg.postprocess.peaks import (
@@ -32,7 +32,7 @@ def inside(zyx):
 
 def test_a_perfect_target_is_found_where_it_is_with_value_one():
     point = inside((14.3, 11.8, 12.4))
-    found = heatmap_candidates(blobs([(7, point)]), peak_rule(GraphConfig(), 6.0))
+    found = heatmap_candidates(blobs([(7, point)]), peak_rule(DecoderSpec(), 6.0))
     assert [c.channel for c in found] == [7]
     assert np.linalg.norm(np.subtract(found[0].position_mm, point)) < 0.2
     assert found[0].value == pytest.approx(1.0, abs=0.06)
@@ -44,7 +44,7 @@ def test_values_mean_the_same_for_narrow_targets():
     point = inside((14.0, 12.0, 12.0))
     for sigma_mm in (4.0, 6.0, 9.0):
         found = heatmap_candidates(
-            blobs([(3, point)], sigma_mm), peak_rule(GraphConfig(), sigma_mm)
+            blobs([(3, point)], sigma_mm), peak_rule(DecoderSpec(), sigma_mm)
         )
         assert found[0].value == pytest.approx(1.0, abs=0.08)
     assert ideal_peak_scale(6.0, 4.0) == pytest.approx((13 / 9) ** 1.5)
