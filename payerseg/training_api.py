@@ -29,6 +29,7 @@ from payerseg.driver.training import training_name
 from payerseg.errors import ConfigError
 from payerseg.networks.build import build_network
 from payerseg.training.export import export_bundle
+from payerseg.training.fit import Inputs
 from payerseg.training.pack import PackPlan, PackReport, pack_dataset
 from payerseg.training.pack_format import PackIndex
 from payerseg.training.session import (
@@ -121,7 +122,7 @@ class SpineDataset:
     def __len__(self) -> int:
         return len(self._examples)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[Inputs, np.ndarray]:
         return self._examples[index]
 
 
@@ -137,7 +138,7 @@ class LandmarkDataset:
     def __len__(self) -> int:
         return len(self._examples)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[Inputs, np.ndarray]:
         return self._examples[index]
 
 
@@ -154,7 +155,7 @@ class SegmentationDataset:
     def __len__(self) -> int:
         return len(self._examples)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[Inputs, np.ndarray]:
         return self._examples[index]
 
 
@@ -220,7 +221,7 @@ class _Examples:
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[Inputs, np.ndarray]:
         if not 0 <= index < self._length:
             msg = f"example {index} of {self._length}"
             raise IndexError(msg)

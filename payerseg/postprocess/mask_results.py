@@ -67,6 +67,7 @@ def masks_record(merged: MergedMasks) -> dict[str, Any]:
             "lost_part": round(report.lost_part, 4),
             "mean_probability": round(report.mean_probability, 4),
             "problems": list(report.problems),
+            "remarks": list(report.remarks),
         }
         for report in merged.reports
     }

@@ -80,7 +80,8 @@ class MaskReport:
         dropped_part: of the voxels above the threshold, the part outside the largest component.
         lost_part: of the cleaned mask, the part that other vertebrae won.
         mean_probability: over the final voxels; 0 without any.
-        problems: plain sentences; empty = plausible.
+        problems: plain sentences that ask for a look; empty = plausible.
+        remarks: plain sentences that do not.
     """
 
     vertebra: Vertebra
@@ -90,6 +91,7 @@ class MaskReport:
     lost_part: float = 0.0
     mean_probability: float = 0.0
     problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,24 +267,32 @@ def _report(merged: Volume, best: np.ndarray, vertebra: Vertebra, cleaned: _Clea
         float(best[cleaned.block][mask].astype(np.float64).mean()),
     )
     points_zyx = np.argwhere(mask) + [axis.start for axis in cleaned.block]
-    return replace(report, problems=_problems(report, merged.grid, points_zyx, cleaned))
+    problems, remarks = _problems(report, merged.grid, points_zyx, cleaned)
+    return replace(report, problems=problems, remarks=remarks)
 
 
 def _problems(
     report: MaskReport, grid: Grid, points_zyx: np.ndarray, cleaned: _Cleaned
-) -> tuple[str, ...]:
-    problems = []
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what a person should look at, and what is merely worth knowing.
+
+    A vertebra that a face of the scan cuts is never whole, and of C1 a piece of skull is rightly dropped;
+    nothing can be done about either.
+    """
+    problems, remarks = [], []
     low, high = PLAUSIBLE_ML[report.vertebra.region]
     cut = bool(np.any(points_zyx == 0) or np.any(points_zyx == np.array(grid.shape) - 1))
     if report.volume_ml > high or (report.volume_ml < low and not cut):
         problems.append(f"{report.volume_ml:.1f} ml, expected {low:g} to {high:g} ml")
     if report.dropped_part > LARGE_PART:
-        problems.append(f"{report.dropped_part:.0%} of the mask lay apart and was dropped")
+        remarks.append(f"{report.dropped_part:.0%} of the mask lay apart and was dropped")
     if report.lost_part > LARGE_PART:
-        problems.append(f"{report.lost_part:.0%} of the mask went to its neighbours")
+        told = remarks if cut else problems
+        told.append(f"{report.lost_part:.0%} of the mask went to its neighbours")
     if cleaned.landmark_mm is not None:
         points = grid.map_indices_to_world(points_zyx)
         distance = float(np.linalg.norm(points - cleaned.landmark_mm, axis=1).min())
         if distance > NEAR_LANDMARK_MM:
-            problems.append(f"the mask begins {distance:.0f} mm from its landmark")
-    return tuple(problems)
+            told = remarks if cut else problems
+            told.append(f"the mask begins {distance:.0f} mm from its landmark")
+    return tuple(problems), tuple(remarks)

@@ -77,7 +77,9 @@ def _off_landmark(vertebra: Vertebra, mask: MaskFacts) -> Iterator[Finding]:
         message = (
             f"The mask of {vertebra.name} does not contain its centre: {distance:.0f} mm away."
         )
-        yield Finding("off_landmark", Severity.REVIEW, message, (vertebra.name,))
+        # of a cut vertebra the part that holds the centre may lie outside
+        severity = Severity.WARNING if mask.at_border else Severity.REVIEW
+        yield Finding("off_landmark", severity, message, (vertebra.name,))
 
 
 def _leaks(vertebra: Vertebra, mask: MaskFacts) -> Iterator[Finding]:
@@ -151,6 +153,9 @@ def _told_by_segmentation(report: Any, told: Collection[str]) -> Iterator[Findin
         if problems and name not in told:
             message = f"The segmentation says of {name}: {'; '.join(problems)}."
             yield Finding("segmentation", Severity.REVIEW, message, (name,))
+        if remarks := entry.get("remarks", ()):
+            message = f"The segmentation notes of {name}: {'; '.join(remarks)}."
+            yield Finding("segmentation", Severity.INFO, message, (name,))
 
 
 def _metal(masks: Mapping[Vertebra, MaskFacts]) -> Iterator[Finding]:

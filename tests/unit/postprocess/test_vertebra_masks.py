@@ -94,6 +94,15 @@ def test_a_small_mask_cut_by_the_scan_is_no_problem():
     assert report.problems == ()
 
 
+def test_skull_that_was_rightly_dropped_asks_for_nobody():
+    """C1 with nearly as much skull apart from it: the larger piece stays, which is worth a remark."""
+    item = ball(Vertebra.C1, LOWER, radius_mm=11, size=64, specks=[np.s_[0:16, 0:16, 0:16]])
+    (report,) = merge_masks([item], SCAN).reports
+    assert report.dropped_part > 0.3
+    assert report.problems == ()
+    assert "lay apart and was dropped" in report.remarks[0]
+
+
 def test_a_mask_far_from_its_landmark_is_reported():
     item = ball(Vertebra.T9, UPPER)
     away = VertebraProbability(item.vertebra, item.probability, LOWER)
