@@ -40,6 +40,7 @@ class SpineDecision:
             among them as often as the weights' card was fitted for.
         anchors: what fixes the level, in plain sentences: ribs, dens, sacrum.
         reasons: plain sentences why a person should look; empty = none.
+        remarks: plain sentences that are worth knowing and ask for nobody.
         scale: size relative to the mean adult that fits best.
         mirrored: whether the spine's curve fits better with front and back exchanged.
     """
@@ -51,6 +52,7 @@ class SpineDecision:
     level_set: Mapping[str, float] = field(default_factory=dict)
     anchors: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     scale: float = 1.0
     mirrored: bool = False
 
@@ -65,6 +67,7 @@ class SpineDecision:
         return {
             "needs_review": self.needs_review,
             "reasons": list(self.reasons),
+            "remarks": list(self.remarks),
             "level_margin": self.level_margin if finite else None,
             "level_probability": self.level_probability,
             "level_set": {name: round(share, 4) for name, share in self.level_set.items()},

@@ -15,7 +15,7 @@ from payerseg.postprocess.level_evidence import LevelEvidence
 from payerseg.postprocess.places import Places
 
 USUAL_SCALE = (0.75, 1.2)
-"""Sizes of adults and schoolchildren; beyond, a chain of wrong places is as likely as a real size."""
+"""Sizes of adults and schoolchildren; others are worth a remark."""
 UNEXPLAINED_HEAT = 0.8
 """Fainter places beside or beyond the chain are second peaks at a named vertebra, or at one that the
 scan's face cuts: on training scans they were as common in right results as in wrong ones."""
@@ -48,7 +48,7 @@ def review_reasons(
         *_shape_reasons(decision),
         *_unexplained_reasons(chain, places, evidence),
     ]
-    return replace(decision, reasons=tuple(reasons))
+    return replace(decision, reasons=tuple(reasons), remarks=_remarks(decision))
 
 
 def named_range(labels: tuple[str, ...]) -> str:
@@ -132,14 +132,14 @@ def _gap_reasons(decision: SpineDecision, chain: Chain) -> list[str]:
 
 
 def _shape_reasons(decision: SpineDecision) -> list[str]:
-    reasons = []
-    if not USUAL_SCALE[0] <= decision.scale <= USUAL_SCALE[1]:
-        reasons.append(
-            f"the vertebrae are {decision.scale:.2f} times as far apart as a mean adult's"
-        )
-    if decision.mirrored:
-        reasons.append("the spine curves as if front and back were exchanged in the header")
-    return reasons
+    mirrored = "the spine curves as if front and back were exchanged in the header"
+    return [mirrored] if decision.mirrored else []
+
+
+def _remarks(decision: SpineDecision) -> tuple[str, ...]:
+    if USUAL_SCALE[0] <= decision.scale <= USUAL_SCALE[1]:
+        return ()
+    return (f"the vertebrae are {decision.scale:.2f} times as far apart as a mean adult's",)
 
 
 def _unexplained_reasons(chain: Chain, places: Places, evidence: LevelEvidence | None) -> list[str]:

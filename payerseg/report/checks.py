@@ -34,6 +34,7 @@ def check_case(facts: CaseFacts, masks: dict[Vertebra, MaskFacts]) -> tuple[Find
     return in_order(
         [
             *_naming(facts),
+            *_level(facts),
             *_gaps(facts.landmarks),
             *_distances(facts.landmarks),
             *_order(facts.landmarks),
@@ -61,6 +62,17 @@ def _naming(facts: CaseFacts) -> Iterator[Finding]:
     for reason in [reason for reason in facts.doubts if reason not in places] + places[:1]:
         more = f" So are {len(places) - 1} more." if reason in places and len(places) > 1 else ""
         yield Finding("naming", Severity.REVIEW, _sentence(reason) + more)
+
+
+def _level(facts: CaseFacts) -> Iterator[Finding]:
+    """Say what the level rests on, and what else stage 2 noticed; nothing once a person has edited it."""
+    if facts.edits():
+        return
+    anchors = facts.decision.get("anchors", ())
+    if anchors:
+        yield Finding("level", Severity.INFO, f"The level is anchored: {'; '.join(anchors)}.")
+    for remark in facts.decision.get("remarks", ()):
+        yield Finding("level", Severity.INFO, _sentence(remark))
 
 
 def _gaps(landmarks: Landmarks) -> Iterator[Finding]:

@@ -36,6 +36,7 @@ TITLES = {
     "segmentation": "Remark of the segmentation",
     "metal": "Metal or cement",
     "border": "Cut by the edge of the scan",
+    "level": "What the level rests on",
     "edited": "Edited by hand",
     "scan": "About the scan",
 }
@@ -46,7 +47,8 @@ SHORT_TITLES = {
     "doubled_level": "doubled?", "wide_spacing": "skipped?", "order": "order",
     "outside_scan": "outside", "empty_mask": "no mask", "off_landmark": "off centre",
     "size": "size", "leak": "leak", "fragments": "pieces", "asymmetry": "asymmetric",
-    "segmentation": "mask", "metal": "metal", "border": "cut", "edited": "edited", "scan": "scan",
+    "segmentation": "mask", "metal": "metal", "border": "cut", "level": "level",
+    "edited": "edited", "scan": "scan",
 }  # fmt: skip
 _CODE_ORDER = {code: place for place, code in enumerate(TITLES)}
 

@@ -40,6 +40,15 @@ def test_findings_are_in_order_and_have_titles(facts, with_marks):
     assert all(finding.message.endswith((".", "?")) for finding in findings)
 
 
+def test_what_the_level_rests_on_is_told_and_asks_for_nobody(facts):
+    told = {"anchors": ["the sacrum follows L5"], "remarks": ["large"]}
+    own = [
+        f for f in found(replace(facts, decision={**facts.decision, **told})) if f.code == "level"
+    ]
+    assert {finding.severity for finding in own} == {Severity.INFO}
+    assert [f.message for f in own] == ["The level is anchored: the sacrum follows L5.", "Large."]
+
+
 def test_a_gap(facts, with_marks):
     broken = with_marks(facts, {T12: None})
     (finding,) = [f for f in found(broken) if f.code == "gap"]
