@@ -16,6 +16,7 @@ from payerseg.results.status import (
     StageOutcome,
     StageState,
 )
+from payerseg.stagekit.catalog import QUALITY_REPORT
 from payerseg.stagekit.protocol import EventName, ExitCode
 
 
@@ -141,9 +142,10 @@ class CaseRecord:
         for name, outcome in self.stages.items():
             if outcome.state is StageState.FAILED:
                 return failed_status(name, outcome.kind), f"{name}: {outcome.message}"
-        review = [
-            f"{name}: {item.message}" for name, item in self.stages.items() if item.needs_review
-        ]
+        asking = {name: item for name, item in self.stages.items() if item.needs_review}
+        if QUALITY_REPORT.name in asking:  # it repeats what the stages before it said, each once
+            asking = {QUALITY_REPORT.name: asking[QUALITY_REPORT.name]}
+        review = [f"{name}: {item.message}" for name, item in asking.items()]
         for state in (StageState.NO_SPINE, StageState.NOT_RUN, StageState.BLOCKED):
             ended = next((n for n, outcome in self.stages.items() if outcome.state is state), None)
             if ended is None:

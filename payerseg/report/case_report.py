@@ -64,7 +64,7 @@ def build_report(facts: CaseFacts, config: QualityReportConfig) -> CaseReport:
         "findings": [finding.to_dict() for finding in findings],
         "vertebrae": [row.to_dict() for row in rows],
     }
-    reasons = tuple(f.message for f in findings if f.severity is SEVERITY_ORDER[0])
+    reasons = tuple(f.message.rstrip(".") for f in findings if f.severity is SEVERITY_ORDER[0])
     page = case_page(facts, rows, findings, views, viewer)
     return CaseReport(record, page, thumbnail(views), review, reasons)
 

@@ -38,3 +38,15 @@ def test_a_part_says_how_far_it_came(last):
     assert found.status == f"done_to_{PIPELINE[last - 1]}"
     assert found.good
     assert summary(*[DONE] * 4).status == "ok"
+
+
+def test_each_reason_is_said_once():
+    """The report repeats what the stages before it said."""
+    asking = StageOutcome(StageState.DONE, message="the level is uncertain", needs_review=True)
+    report = StageOutcome(
+        StageState.DONE, message="The level is uncertain; L1 is small", needs_review=True
+    )
+    found = summary(DONE, asking, DONE, report)
+    assert found.status == "ok_needs_review"
+    assert found.message == "quality_report: The level is uncertain; L1 is small"
+    assert summary(DONE, asking, DONE).message.count("the level is uncertain") == 1
