@@ -6,7 +6,7 @@ writes history, best weights and the record of the training. The work item is a 
 
 import json
 
-from payerseg.config.training import BUNDLES_FOLDER, TrainingConfig
+from payerseg.config.training import BUNDLES_FOLDER, TrainingConfig, bundle_place
 from payerseg.results.artifacts import TRAINING_RECORD
 from payerseg.stagekit.case_work import CaseWork
 from payerseg.stagekit.catalog import NETWORK_TRAINING
@@ -30,7 +30,7 @@ class NetworkTraining:
 
         folder = case.folder.root
         record = train_network(self.config, folder, tell)
-        export_bundle(folder, folder.parent / BUNDLES_FOLDER / case.case_id)
+        export_bundle(folder, folder.parent / BUNDLES_FOLDER / bundle_place(case.case_id))
         with case.path_for(TRAINING_RECORD) as path:
             path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

@@ -16,16 +16,19 @@ from payerseg.config.schema import DriverConfig
 from payerseg.config.training import (
     BUNDLES_FOLDER,
     LEVEL_NETWORK,
+    LEVELS_PRESET,
     NETWORKS,
     TRAINING_PRESETS,
+    Network,
     TrainingConfig,
+    bundle_place,
     load_training_config,
 )
 from payerseg.errors import UsageError
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-STAGES = {
+STAGES: dict[str, tuple[Network, ...]] = {
     "1": NETWORKS[:1],
     "2": NETWORKS[1:2],
     "3": NETWORKS[2:],
@@ -300,7 +303,7 @@ def _prepare(data: Path, pack: Path, options: Mapping[str, Any], val_inputs: str
     plan = PackPlan(
         folder=pack,
         preset=options["preset"] or "payer",
-        networks=STAGES[options["stage"]],
+        networks=_networks(options["preset"] or LEVELS_PRESET, options["stage"]),
         group=options.get("group", "real"),
         rules=_rules(options),
         val_inputs=val_inputs,
@@ -317,17 +320,27 @@ def _prepare(data: Path, pack: Path, options: Mapping[str, Any], val_inputs: str
     click.echo(f"packed {text} into {pack}", err=True)
 
 
+def _networks(preset: str, stage: str) -> tuple[Network, ...]:
+    """Return the networks that a choice of --stage means: all that the preset has a recipe for."""
+    asked = STAGES[stage]
+    if stage != "all" or preset == LEVELS_PRESET:
+        return asked
+    return tuple(name for name in asked if name != LEVEL_NETWORK)
+
+
 def _fit_all(pack: Path, output: Path, options: Mapping[str, Any]) -> int:
     from payerseg.driver.training import run_training
 
     # all of them first: what is refused for the last must not cost the hours of the others
     configs = {name: _training_config(pack, name, options) for name in STAGES[options["stage"]]}
+    if options["stage"] == "all":
+        configs = {n: c for n, c in configs.items() if n in _networks(c.preset, options["stage"])}
     for network, config in configs.items():
         end = run_training(config, _driver(options), output, _ProgressPrinter(network))
         if not end.ok:
             click.echo(f"error: {network}: {end.message}", err=True)
             return end.exit_code
-        click.echo(f"wrote {output / BUNDLES_FOLDER / end.folder.name}", err=True)
+        click.echo(f"wrote {output / BUNDLES_FOLDER / bundle_place(end.folder.name)}", err=True)
     return 0
 
 
@@ -337,7 +350,8 @@ def _training_config(pack: Path, network: str, options: Mapping[str, Any]) -> Tr
     flags |= {"network": network, "pack": str(pack.absolute())}
     if options["initial_weights"] is not None:
         start = options["initial_weights"].absolute()
-        flags["initial_weights"] = str(start / network if (start / network).is_dir() else start)
+        own = start / bundle_place(network)
+        flags["initial_weights"] = str(own if own.is_dir() else start)
     flags["command"] = " ".join(["payerseg", *sys.argv[1:]])
     return load_training_config(options["config"], options["overrides"], flags)
 

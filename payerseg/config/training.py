@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from payerseg.config.load import parse_override, read_toml, section_from_dict
+from payerseg.config.model_card import LEVELS_FOLDER
 from payerseg.config.option import check_options, option
 from payerseg.errors import ConfigError
 
@@ -29,12 +30,19 @@ NETWORKS: tuple[Network, ...] = (
 )
 LEVEL_NETWORK: Network = "vertebra_levels"
 """Stage 2's second network: names what the first one found."""
+LEVELS_PRESET: TrainingPreset = "payer"
+"""The only recipe that has a level network."""
 DENSE_NETWORKS: tuple[Network, ...] = ("spine_localization", "vertebrae_segmentation")
 """Trained on a map of targets; the other one on points."""
 SECTION = "training"
 BUNDLES_FOLDER = "bundles"
 """Below a training's output folder: finished bundles, named as the trainings."""
 TRAINING_PRESETS: tuple[TrainingPreset, ...] = ("payer", "reference", "verse_pytorch")
+
+
+def bundle_place(training: str) -> str:
+    """Return where the bundle of a training lies among others: the level network's in stage 2's."""
+    return f"{NETWORKS[1]}/{LEVELS_FOLDER}" if training == LEVEL_NETWORK else training
 
 
 @dataclass(frozen=True, slots=True)
