@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from payerseg.config.installation import weights_folder
-from payerseg.config.model_card import CARD_FILE, ModelCard, SCNetSpec
+from payerseg.config.model_card import CARD_FILE, LevelNetSpec, ModelCard, SCNetSpec
 from payerseg.config.weights import checkpoint_prefix, read_checked_card
 from payerseg.errors import BundleError, PayersegError, UsageError
 from payerseg.stagekit.catalog import PIPELINE
@@ -132,7 +132,8 @@ def describe(card: ModelCard) -> str:
     if isinstance(network, SCNetSpec):
         kind = f"SCN {_widths(network.local.widths)} + {_widths(network.spatial.widths)}"
     else:
-        kind = f"U-Net {_widths(network.widths)}"
+        name = "level network" if isinstance(network, LevelNetSpec) else "U-Net"
+        kind = f"{name} {_widths(network.widths)}"
     spacing = f"{card.sampling.spacing_mm:g} mm"
     stored = f"{card.weights_dtype}, sha256 {card.weights_sha256[:12]}"
     return f"{card.stage}, {card.family}, {kind}, {spacing}, {card.output}, {stored}"
