@@ -8,7 +8,8 @@ HEAVY = ("numpy", "keras", "tensorflow", "SimpleITK", "scipy", "pandas", "nibabe
 PURE = """
 import importlib, json, os, pkgutil, sys, threading
 import payerseg
-for heavy in ("keras", "SimpleITK", "pandas", "networkx", "nibabel", "scipy.ndimage", "scipy.signal"):
+for heavy in ("keras", "SimpleITK", "pandas", "networkx", "nibabel", "scipy.ndimage", "scipy.signal",
+              "tensorboardX"):
     importlib.import_module(heavy)  # what third parties do at import is theirs
 sys.stdout.flush()
 blame = []
