@@ -43,6 +43,8 @@ LONGEST_RATIO = 1.8
 """A gap longer than this times the expected one is not that move."""
 SACRUM_OFFSET_MM = (0.0, -8.0, 30.0)
 """From the sacrum's first centre up to the last lumbar one, about (x, y, z)."""
+LAST_LUMBAR = {Vertebra.L4.rank: 0.005, Vertebra.L5.rank: 1.0, Vertebra.L6.rank: 1.0}
+"""How often the sacrum follows: four lumbar vertebrae occur in none of the 83 lumbar spines of VerSe 2020."""
 STEEPEST_COS = 0.15
 """Cosine to the world's z below which a step is not from one vertebra to the next."""
 
@@ -180,7 +182,7 @@ def build_chain_model(
     node = _node_scores(places, hypotheses, spec, alike=evidence is not None)
     if evidence is not None:
         node = node + _evidence_scores(places, evidence, spec)[None]
-        end = end + spec.sacrum_weight * _foot_scores(places.positions_mm, evidence, field)[None]
+        end = _foot_scores(end, places.positions_mm, evidence, spec, field)
     weighed = (
         _move_scores(places.positions_mm, move, hypotheses, spec, evidence)
         for move in chain_moves(prior, spec)
@@ -269,21 +271,28 @@ def _evidence_scores(places: Places, evidence: LevelEvidence, spec: DecoderSpec)
 
 
 def _foot_scores(
-    positions_mm: np.ndarray, evidence: LevelEvidence, field: Grid | None
+    end: np.ndarray,
+    positions_mm: np.ndarray,
+    evidence: LevelEvidence,
+    spec: DecoderSpec,
+    field: Grid | None,
 ) -> np.ndarray:
-    """Return (n, 26) nats of ending a chain: the last lumbar vertebra stands on the sacrum, no other does."""
+    """Return (h, n, 26) nats of ending a chain: the last lumbar vertebra stands on the sacrum, no other does.
+
+    Where the sacrum is seen just below, no further vertebra can be hidden there; where it is not, the
+    scan is cut, or the network missed the next one (`open_end_cost`).
+    """
     follows, absent = evidence.sacrum_nats()
-    nats = np.repeat(absent[:, None], N_LABELS, axis=1)
-    last = [v.rank for v in (Vertebra.L4, Vertebra.L5, Vertebra.L6)]
     below = np.ones(len(positions_mm))
     if field is not None:
-        below = _room(
-            (positions_mm - np.array(SACRUM_OFFSET_MM))[None], field, SACRUM_OFFSET_MM[2]
-        )[0]
-    for rank in last:
-        nats[:, rank] = np.where(below > 0.5, follows, 0.0)
-    nats[:, Vertebra.L4.rank] = np.where(below > 0.5, np.maximum(follows, absent), 0.0)
-    return nats
+        beneath = (positions_mm - np.array(SACRUM_OFFSET_MM))[None]
+        below = _room(beneath, field, SACRUM_OFFSET_MM[2])[0]
+    out = end + spec.sacrum_weight * below[None, :, None] * absent[None, :, None]
+    missed = absent - spec.open_end_cost
+    for rank, share in LAST_LUMBAR.items():
+        stands = np.logaddexp(np.log(share) + follows, missed)
+        out[:, :, rank] = spec.sacrum_weight * below * stands
+    return out
 
 
 def _named_as(shift: int) -> np.ndarray:

@@ -22,6 +22,9 @@ ANCHORS = (Vertebra.C1.rank, Vertebra.C2.rank, S1_RANK)
 """Levels that look like no other: the ring, the dens, the sacrum."""
 FLOOR = 0.003
 """No single answer of a network is surer than this."""
+TRANSITIONAL = 0.07
+"""How often a last lumbar vertebra looks like the sacrum's first, or that like it: transitional ones are
+seen in 4-36 % of people (Konin and Walz, AJNR 2010), complete ones in a few."""
 RIB_ROOM_MM = 34.0
 """So far to the side of a centre must be inside the scan for a rib to be seen or missed."""
 _CARRIES = {Vertebra.T12: 0.96, Vertebra.T13: 0.93, Vertebra.L1: 0.025, Vertebra.C7: 0.015}
@@ -103,7 +106,8 @@ class LevelEvidence:
         """Return (n, 26): the dens, the ring and the sacrum are named as such, and nothing else is."""
         nats = np.zeros((len(self), N_LABELS))
         for rank in ANCHORS:
-            p = np.clip(self.level[:, rank], FLOOR, 1 - FLOOR)
+            most = TRANSITIONAL if rank == S1_RANK else FLOOR
+            p = np.clip(self.level[:, rank], FLOOR, 1 - most)
             nats += np.log(1 - p)[:, None]
             if rank < N_LABELS:
                 nats[:, rank] += np.log(p) - np.log(1 - p)
@@ -116,5 +120,5 @@ class LevelEvidence:
 
     def sacrum_nats(self) -> tuple[Array, Array]:
         """Return (n,) log probabilities that the sacrum follows, and that it does not."""
-        p = np.clip(self.sacrum, 0.02, 0.98)
+        p = np.clip(self.sacrum, TRANSITIONAL / 2, 1 - TRANSITIONAL / 2)
         return np.log(p), np.log(1 - p)

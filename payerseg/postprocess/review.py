@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
 from payerseg.domain.levels import S1_RANK
-from payerseg.domain.vertebra import Vertebra
+from payerseg.domain.vertebra import Region, Vertebra
 from payerseg.postprocess.chain_model import LABELS
 from payerseg.postprocess.chain_search import Chain
 from payerseg.postprocess.decision import SpineDecision
@@ -24,7 +25,6 @@ COURSE_MM = 25.0
 BEYOND_MM = 80.0
 """Two lumbar steps: further away a bright place says nothing about the chain."""
 VARIANTS = ("T13", "L6")
-LAST_RIBS = (("T12", "L1", "last"), ("T13", "L1", "last"), ("T11", "L1", "last"))
 SURE = 0.9
 """From here on an answer of the level network is stated as an anchor."""
 
@@ -45,6 +45,7 @@ def review_reasons(
         *_level_reasons(decision),
         *_variant_reasons(chain),
         *_gap_reasons(decision, chain),
+        *(_conflict_reasons(chain, evidence) if evidence is not None else ()),
         *_shape_reasons(decision),
         *_unexplained_reasons(chain, places, evidence),
     ]
@@ -66,13 +67,15 @@ def stated_anchors(chain: Chain, evidence: LevelEvidence) -> tuple[str, ...]:
     anchors = []
     if "C2" in place_of and evidence.level[place_of["C2"], Vertebra.C2.rank] > SURE:
         anchors.append("the dens is seen at C2")
-    for ribbed, bare, which in (("T1", "C7", "first"), *LAST_RIBS):
-        if ribbed in place_of and bare in place_of:
-            sides = evidence.ribs[[place_of[ribbed], place_of[bare]]]
-            if np.all(sides[0] > SURE) and np.all(sides[1] < 1 - SURE):
-                anchors.append(
-                    f"the {which} ribs are seen at {ribbed} left and right, none at {bare}"
-                )
+    names = [LABELS[step.rank].name for step in chain.steps]
+    for upper, lower in pairwise(names):
+        first = (upper, lower) == ("C7", "T1")
+        if not first and not (upper[0] == "T" and lower == "L1"):
+            continue
+        ribbed, bare = (lower, upper) if first else (upper, lower)
+        if _ribs(evidence, place_of[ribbed]) == 1 and _ribs(evidence, place_of[bare]) == 0:
+            which = "first" if first else "last"
+            anchors.append(f"the {which} ribs are seen at {ribbed} left and right, none at {bare}")
     last = LABELS[chain.steps[-1].rank]
     if last.name[0] == "L" and evidence.sacrum[chain.steps[-1].place] > SURE:
         anchors.append(f"the sacrum follows {last.name}")
@@ -163,6 +166,36 @@ def _unexplained_reasons(chain: Chain, places: Places, evidence: LevelEvidence |
         where = "beyond" if beyond > 0 else "within"
         point = f"({x_mm:.0f}, {y_mm:.0f}, {z_mm:.0f}) mm"
         reasons.append(f"a bright place at {point}, {where} the spine's course, is unexplained")
+    return reasons
+
+
+def _ribs(evidence: LevelEvidence, place: int) -> int | None:
+    """Return 1 where both sides surely carry a rib, 0 where both surely do not, None otherwise."""
+    left, right = evidence.ribs[place]
+    if min(left, right) > SURE:
+        return 1
+    return 0 if max(left, right) < 1 - SURE else None
+
+
+def _conflict_reasons(chain: Chain, evidence: LevelEvidence) -> list[str]:
+    """Report what is surely seen and does not fit the chosen names."""
+    reasons = []
+    for step, below in zip(chain.steps, (*chain.steps[1:], None), strict=True):
+        name, place = LABELS[step.rank].name, step.place
+        ribs, thoracic = _ribs(evidence, place), LABELS[step.rank].region is Region.THORACIC
+        if ribs == 1 and not thoracic:
+            reasons.append(f"ribs are seen at {name}: a rare rib there, or the level is off")
+        if ribs == 0 and thoracic:
+            reasons.append(f"no rib is seen at {name}: it is missing there, or the level is off")
+        if evidence.level[place, S1_RANK] > SURE:
+            reasons.append(f"{name} looks like the sacrum: transitional, or the level is off")
+        elif below is not None and evidence.sacrum[place] > SURE:
+            reasons.append(f"the sacrum seems to follow {name}, but {LABELS[below.rank].name} does")
+    last = chain.steps[-1]
+    if evidence.sacrum[last.place] > SURE and LABELS[last.rank] not in (Vertebra.L5, Vertebra.L6):
+        reasons.append(
+            f"the sacrum follows {LABELS[last.rank].name}: L5 is absent, or the level is off"
+        )
     return reasons
 
 
