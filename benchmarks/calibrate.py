@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import click
@@ -221,13 +220,9 @@ def fold_asks(trainings: Path) -> Callable[[str], Ask]:
         if fold not in readers:
             folder = trainings / "bundles" / f"vertebra_levels_fold{fold}"
             readers[fold] = LevelReader(ModelBundle.open(folder))
-        return partial(_read, readers[fold])
+        return readers[fold].read
 
     return ask
-
-
-def _read(reader: LevelReader, ct: object, points: np.ndarray) -> np.ndarray:
-    return reader.read(ct, points)  # type: ignore[arg-type]
 
 
 @click.command(help=__doc__)

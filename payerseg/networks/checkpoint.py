@@ -142,7 +142,7 @@ def imported_card(stage: str, spec: NetworkSpec, name: str) -> ModelCard:
     )
 
 
-def expected_shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
+def expected_shapes(spec: UNetSpec | SCNetSpec) -> dict[str, tuple[int, ...]]:
     """Return our path → shape for a network in the reference's style."""
     if isinstance(spec, UNetSpec):
         return _unet_shapes(spec, "")
@@ -192,7 +192,9 @@ def _our_paths(theirs: Iterable[str], source: str) -> dict[str, str]:
     return names
 
 
-def _derive_spec(names: Mapping[str, str], shapes: Shapes, stage: str, source: str) -> NetworkSpec:
+def _derive_spec(
+    names: Mapping[str, str], shapes: Shapes, stage: str, source: str
+) -> UNetSpec | SCNetSpec:
     """Read levels, widths, repeats and channels off the shapes."""
     if stage != "vertebrae_localization":
         return _derive_unet(names, shapes, "", source, HEAD_STDDEVS.get(stage))

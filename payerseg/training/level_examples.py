@@ -235,7 +235,8 @@ def cut_field_of_view(
         facts[(xyz[:, 2] - low < 30) & (facts[:, SACRUM] == 1), SACRUM] = UNKNOWN
     spine = np.median(xyz[inside, :2], axis=0)
     if rng.random() < recipe.narrow_p:
-        left, right = np.exp(rng.uniform(*np.log(recipe.narrow_mm), 2))
+        narrowest, widest = np.log(recipe.narrow_mm)
+        left, right = np.exp(rng.uniform(narrowest, widest, 2))
         if rng.random() < 0.6:
             right = left
         front, back = rng.uniform(25, 140), rng.uniform(40, 110)
