@@ -16,7 +16,7 @@ class GraphConfig:
     """The spine graph: which candidates are which vertebra."""
 
     scale_low: float = option(
-        0.62, "smallest size of a patient relative to the mean adult", at_least=0.3, at_most=1
+        0.5, "smallest size of a patient relative to the mean adult", at_least=0.3, at_most=1
     )
     scale_high: float = option(
         1.25, "largest size of a patient relative to the mean adult", at_least=1, at_most=2

@@ -60,11 +60,11 @@ def test_overrides_take_toml_values_and_bare_words(text, key, value):
 def test_nested_key_and_list():
     config = load_config(
         overrides=[
-            "vertebrae_localization.graph.scale_low=0.5",
+            "vertebrae_localization.graph.scale_low=0.6",
             "vertebrae_localization.tile_size_zyx=[64, 32, 32]",
         ]
     )
-    assert config.vertebrae_localization.graph.scale_low == 0.5
+    assert config.vertebrae_localization.graph.scale_low == 0.6
     assert config.vertebrae_localization.tile_size_zyx == (64, 32, 32)
 
 
@@ -141,6 +141,6 @@ def test_unknown_preset_names_the_nearest():
 
 def test_sections_compare_by_value():
     assert (
-        VertebraeLocalizationConfig(graph=GraphConfig(scale_low=0.62))
+        VertebraeLocalizationConfig(graph=GraphConfig(scale_low=0.5))
         == VertebraeLocalizationConfig()
     )
