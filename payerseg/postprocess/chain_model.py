@@ -45,6 +45,8 @@ SACRUM_OFFSET_MM = (0.0, -8.0, 30.0)
 """From the sacrum's first centre up to the last lumbar one, about (x, y, z)."""
 LAST_LUMBAR = {Vertebra.L4.rank: 0.005, Vertebra.L5.rank: 1.0, Vertebra.L6.rank: 1.0}
 """How often the sacrum follows: four lumbar vertebrae occur in none of the 83 lumbar spines of VerSe 2020."""
+RARE_STARTS = {Vertebra.T13.rank: 0.02, Vertebra.L6.rank: 0.1}
+"""How often there is such a vertebra at all: a chain that begins there has not taken the rare turn to it."""
 STEEPEST_COS = 0.15
 """Cosine to the world's z below which a step is not from one vertebra to the next."""
 
@@ -179,6 +181,8 @@ def build_chain_model(
         evidence: of the level network at the same places.
     """
     start, end = _end_scores(places.positions_mm, prior, hypotheses, spec, field)
+    for rank, share in RARE_STARTS.items():
+        start[:, :, rank] += np.log(share)
     node = _node_scores(places, hypotheses, spec, alike=evidence is not None)
     if evidence is not None:
         node = node + _evidence_scores(places, evidence, spec)[None]
