@@ -9,7 +9,9 @@ import click
 from payerseg.errors import UsageError
 
 # The same words as payerseg.synthesis.compose and negatives, which need numpy; a test compares them.
-VARIANTS = ("usual", "l6", "t13", "no_t12", "scoliosis", "kyphosis", "fracture", "fused")
+VARIANTS = (
+    "usual", "l6", "t13", "no_t12", "sacralised", "scoliosis", "kyphosis", "fracture", "fused",
+)  # fmt: skip
 NEGATIVES = ("noise", "air", "water", "thigh", "lung", "head")
 VIEWS = ("body", "spine", "one")
 

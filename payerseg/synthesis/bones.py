@@ -8,8 +8,10 @@ import numpy as np
 from scipy import ndimage
 
 from payerseg.domain.grid import Grid
+from payerseg.domain.vertebra import Vertebra
 from payerseg.synthesis.poses import PosedVertebra, Spur
 from payerseg.synthesis.shapes import DEPTH_STEP_MM, EDGE_MM
+from payerseg.synthesis.skeleton import capsules
 
 Array = np.ndarray
 FAR_MM = -12.7
@@ -125,6 +127,15 @@ class Bones:
         rear = np.maximum(rear, np.clip((np.abs(left) - 1.05 * half[0]) / 4.0, 0, 1))
         self.posterior[box][near] = rear
         self.endplate[box][near] = np.exp(-(((np.abs(up) - half[2]) / 2.0) ** 2)) * (1 - rear)
+
+    def grow(self, vertebra: Vertebra, path_mm: Array, radius_mm: float) -> None:
+        """Grow a rod of bone onto a vertebra that has been drawn."""
+        rod = np.full(self.grid.shape, FAR_MM, np.float32)
+        capsules(rod, self.grid, path_mm, np.full(len(path_mm), radius_mm))
+        new = rod > self.depth_mm
+        self.depth_mm[new] = rod[new]
+        self.labels[new & (rod > 0)] = vertebra.verse_label
+        self.posterior[new], self.endplate[new] = 1, 0
 
     def settle(self) -> None:
         """Take away specks that parting from a neighbour has cut off, once all are drawn."""

@@ -15,7 +15,9 @@ from payerseg.synthesis.poses import Fracture, JointTurns, Pick, PosedVertebra, 
 from payerseg.synthesis.shapes import SpineShapes, VertebraShape
 from payerseg.synthesis.spine_axis import LEVEL_SPACING_MM
 
-VARIANTS = ("usual", "l6", "t13", "no_t12", "scoliosis", "kyphosis", "fracture", "fused")
+VARIANTS = (
+    "usual", "l6", "t13", "no_t12", "sacralised", "scoliosis", "kyphosis", "fracture", "fused",
+)  # fmt: skip
 USUAL = tuple(v for v in Vertebra if v not in (Vertebra.T13, Vertebra.L6))
 LONGEST_RUN = 9
 
@@ -58,7 +60,11 @@ def pose_whole_spine(
     picks = _damaged(picks, variant, rng)
     curvature = Curvature.draw(variant, rng)
     turns = JointTurns.draw(len(picks) - 1, rng, float(rng.uniform(0.3, 1.5)))
-    return _somewhere(chain(picks, turns, curvature.frames(levels)), rng)
+    posed = chain(picks, turns, curvature.frames(levels))
+    if variant == "sacralised":
+        wings = [(True, True), (True, False), (False, True)]
+        posed[-1] = replace(posed[-1], sacral_wings=wings[int(rng.choice(3, p=[0.6, 0.2, 0.2]))])
+    return _somewhere(posed, rng)
 
 
 def pose_one_spine(

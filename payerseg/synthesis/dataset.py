@@ -82,6 +82,9 @@ class DatasetFolder:
                 rows.writerow([vertebra.verse_label, *(f"{v:.3f}" for v in mark.position_mm)])
         unmarked = [name for name in scan.cut if name not in {v.name for v in scan.landmarks}]
         facts = {"partial": unmarked, "note": note}
+        facts["ribs"] = {vertebra.name: list(sides) for vertebra, sides in scan.ribs.items()}
+        if scan.sacrum_mm is not None:
+            facts["sacrum"] = [round(float(v), 2) for v in scan.sacrum_mm]
         facts |= {"source": joined_sources(origin.source for origin in origins.values())}
         facts |= {"licence": joined_sources(origin.licence for origin in origins.values())}
         self._note(case_id, facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -56,6 +57,25 @@ class Extras:
             round_view=float(rng.uniform(0.9, 1.15)) if rng.random() < 0.2 else None,
         )
 
+    def field_of_view(self, grid: Grid) -> Callable[[Array, float], Array]:
+        """Return a function that tells which (n, 3) mm lie in view, a margin (mm) away from its edge."""
+        last = np.array(grid.shape) - 1.0
+
+        def is_seen(points_mm: Array, margin_mm: float) -> Array:
+            index = grid.map_world_to_indices(points_mm)
+            margin = margin_mm / np.array(grid.spacing_mm[::-1])
+            seen = np.all((index >= margin) & (index <= last - margin), axis=1)
+            if self.round_view is not None:
+                away = np.hypot(*(index[:, 1:] - last[1:] / 2).T)
+                seen &= away <= self.radius(grid) - margin[1]
+            return seen
+
+        return is_seen
+
+    def radius(self, grid: Grid) -> float:
+        """Return the radius of a round view, voxels."""
+        return (self.round_view or np.inf) * max(grid.shape[1:]) / 2
+
 
 def add_before_scan(
     hu: Array, grid: Grid, posed: list[PosedVertebra], extras: Extras, rng: np.random.Generator
@@ -96,8 +116,7 @@ def add_after_scan(
         image += _metal_streaks(metal, grid, rng)
     if extras.round_view is not None:
         y, x = (np.arange(n) - (n - 1) / 2 for n in grid.shape[1:])
-        radius = extras.round_view * max(grid.shape[1:]) / 2
-        image[:, (y[:, None] ** 2 + x[None, :] ** 2) > radius**2] = -1024
+        image[:, np.hypot(y[:, None], x[None, :]) > extras.radius(grid)] = -1024
     return image
 
 

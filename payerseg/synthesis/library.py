@@ -22,7 +22,7 @@ from payerseg.synthesis.torso import TorsoAtlas, build_torso
 
 VERTEBRAE_FILE = "vert.nii.gz"
 TORSO_FILES = ("all.nii.gz", "all_bones_1.5mm.nii.gz")
-PACKED_FORMAT = 1
+PACKED_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,11 +111,13 @@ def save_library(library: ShapeLibrary, path: Path) -> None:
     for i, torso in enumerate(library.torsos):
         key = f"torso/{i:03d}/{torso.source}/torso"
         axis = torso.axis
-        volumes = [torso.tissue, torso.bone.view(np.uint8), torso.hull.view(np.uint8)]
+        volumes = [torso.tissue, torso.bone.view(np.uint8), torso.hull.view(np.uint8),
+                   torso.ribs]  # fmt: skip
         arrays[f"{key}/volumes"] = np.stack(volumes)
         arrays[f"{key}/frame"] = np.array([torso.grid.origin_mm, torso.grid.spacing_mm])
         arrays[f"{key}/axis"] = np.stack([axis.z_mm, axis.level, axis.x_mm, axis.y_mm])
-        arrays[f"{key}/facts"] = np.array([axis.scale, float(torso.has_organs)])
+        s1 = np.full(3, np.nan) if torso.s1_mm is None else torso.s1_mm
+        arrays[f"{key}/facts"] = np.array([axis.scale, float(torso.has_organs), *s1])
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
@@ -158,11 +160,13 @@ def _shape(vertebra: Vertebra, source: str, parts: dict[str, np.ndarray]) -> Ver
 
 
 def _torso(source: str, parts: dict[str, np.ndarray]) -> TorsoAtlas:
-    tissue, bone, hull = parts["volumes"]
+    tissue, bone, hull, ribs = parts["volumes"]
     origin, spacing = parts["frame"]
+    scale, has_organs, *s1 = parts["facts"]
     z_mm, level, x_mm, y_mm = parts["axis"]
-    axis = SpineAxis(z_mm, level, x_mm, y_mm, float(parts["facts"][0]))
+    axis = SpineAxis(z_mm, level, x_mm, y_mm, float(scale))
     grid = Grid(tissue.shape, tuple(spacing), tuple(origin))
     return TorsoAtlas(
-        source, tissue, bone.view(np.int8), hull.view(np.int8), grid, axis, bool(parts["facts"][1])
-    )
+        source, tissue, bone.view(np.int8), hull.view(np.int8), ribs, grid, axis, bool(has_organs),
+        None if np.isnan(s1).any() else np.array(s1),
+    )  # fmt: skip

@@ -72,6 +72,7 @@ class PosedVertebra:
         fracture: height loss, if any.
         spurs: osteophytes.
         fused_below: whether bone takes the place of the disc below.
+        sacral_wings: whether its left and right transverse process has grown onto the sacrum.
     """
 
     vertebra: Vertebra
@@ -82,6 +83,7 @@ class PosedVertebra:
     fracture: Fracture | None = None
     spurs: tuple[Spur, ...] = ()
     fused_below: bool = False
+    sacral_wings: tuple[bool, bool] = (False, False)
 
     @property
     def half_size_mm(self) -> Array:

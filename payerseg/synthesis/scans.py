@@ -18,8 +18,9 @@ from payerseg.synthesis.poses import PosedVertebra, Spur
 from payerseg.synthesis.render import render
 from payerseg.synthesis.scanner import Scanner, rounded, scan
 from payerseg.synthesis.shapes import SpineShapes
+from payerseg.synthesis.skeleton import capsules
 from payerseg.synthesis.spine_axis import SpineAxis
-from payerseg.synthesis.surroundings import Context, surround
+from payerseg.synthesis.surroundings import Context, Surroundings, surround
 from payerseg.synthesis.tissues import Patient
 from payerseg.synthesis.torso import TorsoAtlas
 
@@ -35,6 +36,8 @@ class SyntheticScan:
         labels: (z, y, x) uint8 VerSe labels on the same grid; vertebrae cut by a face are labelled.
         landmarks: body centres of the vertebrae whose centre lies inside the volume.
         cut: names of vertebrae that reach beyond a face (also when their centre is inside).
+        ribs: of C7 to L2, left and right: "rib", "stump", "none" or "not in view", as drawn.
+        sacrum_mm: centre of S1, None where it is not in the volume.
         notes: what it was made from.
     """
 
@@ -42,6 +45,8 @@ class SyntheticScan:
     labels: Volume
     landmarks: Landmarks
     cut: tuple[str, ...] = ()
+    ribs: dict[Vertebra, tuple[str, str]] = field(default_factory=dict)
+    sacrum_mm: Array | None = None
     notes: dict[str, str] = field(default_factory=dict)
 
 
@@ -144,17 +149,23 @@ def scan_of(
     bones.settle()
     seen = ripple.moved(np.array([p.landmark_mm for p in posed]))
     marks = Landmarks(Landmark(p.vertebra, tuple(c)) for p, c in zip(posed, seen, strict=True))
-    context = Context(torsos, look.patient, float(rng.uniform(0.95, 1.08)))
+    context = Context.draw(torsos, look.patient, posed, rng)
     around = surround(grid, SpineAxis.of(marks), posed, context, rng)
+    grow_sacral_wings(bones, around, posed[-1])
     hu = render(bones, around, look.patient, 0.45 * float(np.mean(grid.spacing_mm)), rng)
     metal = add_before_scan(hu, grid, posed, look.extras, rng)
     image = scan(hu, grid, look.scanner, rng)
     image = rounded(add_after_scan(image, grid, metal, look.extras, rng))
     inside = Landmarks(m for m in marks.values() if grid.contains(np.array([m.position_mm]))[0])
+    is_seen = look.extras.field_of_view(grid)
+    sacrum = (
+        around.s1_mm if around.s1_mm is not None and is_seen(around.s1_mm[None], 0.0)[0] else None
+    )
     notes = {p.vertebra.name: f"{p.shape.source}:{p.shape.vertebra.name}" for p in posed}
     return SyntheticScan(
-        Volume(image, grid), Volume(bones.labels, grid), inside, _cut(bones.labels, posed), notes
-    )
+        Volume(image, grid), Volume(bones.labels, grid), inside, _cut(bones.labels, posed),
+        around.ribs.words([p for p in posed if p.vertebra in inside], is_seen), sacrum, notes,
+    )  # fmt: skip
 
 
 def draw_spurs(patient: Patient, rng: np.random.Generator) -> tuple[Spur, ...]:
@@ -168,6 +179,26 @@ def draw_spurs(patient: Patient, rng: np.random.Generator) -> tuple[Spur, ...]:
         )
         for _ in range(count)
     )
+
+
+def grow_sacral_wings(bones: Bones, around: Surroundings, last: PosedVertebra) -> None:
+    """Join the last vertebra's transverse processes to the sacrum where they have grown onto it.
+
+    The upper half of a wing is the vertebra's, the lower half the sacrum's.
+    """
+    half, size = last.half_size_mm, float(last.scale.mean())
+    s1 = around.s1_mm
+    if s1 is None:
+        s1 = last.center_mm - 26 * size * last.axes[2] + 12 * size * last.axes[1]
+    for side, grown in zip((1.0, -1.0), last.sacral_wings, strict=True):
+        if grown:
+            local = np.array([(side * (half[0] - 4), 0.6 * half[1], 0.1 * half[2]),
+                              (side * (half[0] + 13 * size), 0.9 * half[1], -0.2 * half[2])])  # fmt: skip
+            root, middle = last.center_mm + local @ last.axes
+            end = s1 + np.array([side * (half[0] + 12 * size), 8.0 * size, 4.0 * size])
+            bones.grow(last.vertebra, np.array([root, middle, (middle + end) / 2]), 9.0 * size)
+            path = np.array([(middle + end) / 2, end])
+            capsules(around.bone_mm, bones.grid, path, np.array([10.0, 11.0]) * size)
 
 
 def _cut(labels: Array, posed: list[PosedVertebra]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ lie between two centres. Two persons' axes together carry a torso of one around 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
 
 Array = np.ndarray
+LEVEL_OF_T1 = 7.0
 LEVEL_OF_T12 = 18.0
+LEVEL_OF_L5 = 23.0
 LEVEL_SPACING_MM = (
     20.0, 18.5, 15.9, 16.1, 16.1, 17.7, 18.8, 20.9, 22.2, 22.3, 22.8, 23.5, 24.0, 24.3, 24.9, 25.7,
     27.6, 29.8, 32.0, 33.4, 34.1, 33.8, 31.7, 30.6,
@@ -91,6 +93,40 @@ class SpineAxis:
         top, end = _end_step(self.level[0], self.scale), _end_step(self.level[-1], self.scale)
         z = np.where(level < self.level[0], self.z_mm[0] + (self.level[0] - level) * top, z)
         return np.where(level > self.level[-1], self.z_mm[-1] - (level - self.level[-1]) * end, z)
+
+    def raised_below(self, by_mm: float) -> SpineAxis:
+        """Return it with everything below the last knot that much nearer to it."""
+        if by_mm <= 0:
+            return self
+        level = self.level[-1] + 0.6
+        z = self.z_mm[-1] + by_mm - 0.6 * _end_step(self.level[-1], self.scale)
+        return replace(
+            self, z_mm=np.append(self.z_mm, z), level=np.append(self.level, level),
+            x_mm=np.append(self.x_mm, self.x_mm[-1]), y_mm=np.append(self.y_mm, self.y_mm[-1]),
+        )  # fmt: skip
+
+    def of_organs(self, shift: Array) -> SpineAxis:
+        """Return an axis whose levels say where organs lie, however many vertebrae there are.
+
+        Between T1 and the last lumbar vertebra organs lie where they usually do between neck and
+        pelvis, shifted by levels.
+
+        Args:
+            shift: levels by which they lie too high (positive = as usual for a vertebra further
+                down), at evenly spaced levels from C7 to the sacrum. It fades towards both.
+        """
+        level = self.level.astype(float).copy()
+        top, end = np.searchsorted(level, LEVEL_OF_T1), len(level) - 1
+        if level[0] <= LEVEL_OF_T1 and level[end] >= LEVEL_OF_L5:
+            usual = np.concatenate([[0.0], np.cumsum(LEVEL_SPACING_MM)])
+            share = (self.z_mm[top:] - self.z_mm[top]) / (self.z_mm[end] - self.z_mm[top])
+            first, last = np.interp([level[top], LEVEL_OF_L5], range(len(usual)), usual)
+            level[top:] = np.interp(first + share * (last - first), usual, range(len(usual)))
+        fade = np.clip((level - 6.0) / 3, 0, 1) * np.clip((24.5 - level) / 4, 0, 1)
+        level += fade * np.interp(level, np.linspace(6.0, 24.0, len(shift)), shift)
+        for k in range(1, len(level)):
+            level[k] = max(level[k], level[k - 1] + 0.05)
+        return replace(self, level=level)
 
     def center_at(self, z_mm: Array) -> tuple[Array, Array]:
         """Return the spine's (x, y) at heights; beyond the ends it stays where it ended."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
 from payerseg.domain.grid import Grid
-from payerseg.domain.vertebra import Vertebra
 from payerseg.synthesis.outline import NECK, TRUNK, draw_tubes, jittered, outline_depth
 from payerseg.synthesis.poses import PosedVertebra, disc_mm
+from payerseg.synthesis.ribs import CODE_OF_ID, NO_BONE_MM, RibPlan, Ribs
 from payerseg.synthesis.scanner import smooth_field
 from payerseg.synthesis.shapes import DEPTH_STEP_MM
-from payerseg.synthesis.skeleton import capsules, draw_ribs, draw_skeleton, join_ribs
+from payerseg.synthesis.skeleton import capsules, draw_skeleton
 from payerseg.synthesis.spine_axis import SpineAxis
-from payerseg.synthesis.tissues import Patient, Tissue
-from payerseg.synthesis.torso import LAST_RIB_IDS, TorsoAtlas, TorsoView
+from payerseg.synthesis.tissues import LUNG_IDS, Patient, Tissue
+from payerseg.synthesis.torso import CARTILAGE_ID, TorsoAtlas, TorsoView
 
 Array = np.ndarray
 SKIN_MM = 2.0
@@ -37,10 +37,14 @@ class Surroundings:
     Attributes:
         tissue: (z, y, x) uint8 ids of tissues.py.
         bone_mm: (z, y, x) float32 signed depth of bones that are no vertebrae.
+        ribs: which of them is which rib.
+        s1_mm: centre of the first sacral body (it may lie outside the grid), None without a sacrum.
     """
 
     tissue: Array
     bone_mm: Array
+    ribs: Ribs
+    s1_mm: Array | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,13 +55,31 @@ class Context:
         torsos: torsos to carry around the spine; for each slice the first that reaches it counts.
         patient: fat and muscle.
         widen: stretch of the torso in the plane.
-        short_ribs: how far round the chest the ribs of a T13 go.
+        ribs: how long ribs are.
+        organ_shift: levels by which organs lie too high, evenly spaced from C7 to the sacrum.
+        raised_mm: how much nearer than usual the sacrum stands.
     """
 
     torsos: tuple[TorsoAtlas, ...]
     patient: Patient
     widen: float = 1.0
-    short_ribs: float = 0.2
+    ribs: RibPlan = field(default_factory=RibPlan)
+    organ_shift: tuple[float, ...] = (0.0, 0.0)
+    raised_mm: float = 0.0
+
+    @classmethod
+    def draw(
+        cls, torsos: tuple[TorsoAtlas, ...], patient: Patient, posed: list[PosedVertebra],
+        rng: np.random.Generator,
+    ) -> Context:  # fmt: skip
+        """Draw a body: organs are no clock, they lie off by 0.7 levels (SD), smoothly along the body."""
+        shift = rng.normal(0, 0.6) + rng.normal(0, 0.36, 5)
+        wings = any(posed[-1].sacral_wings)
+        return cls(
+            torsos, patient, float(rng.uniform(0.95, 1.08)),
+            RibPlan.draw([p.vertebra for p in posed], rng), tuple(np.clip(shift, -1.8, 1.8)),
+            float(rng.uniform(3, 7) * posed[-1].scale.mean()) if wings else 0.0,
+        )  # fmt: skip
 
 
 def surround(
@@ -69,14 +91,16 @@ def surround(
 ) -> Surroundings:
     """Fill a grid with tissue around posed vertebrae (which are drawn on top later)."""
     tissue = np.full(grid.shape, int(Tissue.AIR), np.uint8)
-    bone = np.full(grid.shape, -12.7, np.float32)
+    bone = np.full(grid.shape, NO_BONE_MM, np.float32)
+    codes = np.zeros(grid.shape, np.uint8)
     z = grid.origin_mm[2] + grid.spacing_mm[2] * np.arange(grid.shape[0])
     levels = axis.level_at(z)
+    organ_axis = axis.of_organs(np.array(context.organ_shift))
+    organ_levels = organ_axis.level_at(z)
+    bone_axis = axis.raised_below(context.raised_mm)
     organs, skeletons = _chosen(context.torsos, levels)
-    views = _Views(grid, axis, context.widen, organs, skeletons)
+    views = _Views(grid, (bone_axis, organ_axis), context.widen, organs, skeletons)
     neck, trunk = jittered(NECK, rng), jittered(TRUNK, rng)
-    names = {p.vertebra.name for p in posed}
-    last_ribs = not ({"T11", "L1"} <= names and "T12" not in names)
     wobble = smooth_field(
         (grid.shape[0], 1, grid.shape[2]), grid.spacing_mm[::-1], (40, 9, 24), rng
     )
@@ -87,25 +111,24 @@ def surround(
         left, back = x - center_x[k], y - center_y[k]
         border = 5 + 5 * wobble[k, 0] + 0.10 * np.abs(left)
         behind = back[:, None] > border[None, :]
-        plane = _soft_slice(views, (k, level), (left, back), behind, (axis.scale, context.patient))
-        tubes = neck if level < NECK_BELOW_LEVEL else () if views.has_organs(level) else trunk
-        draw_tubes(plane, level, (left, back), tubes, axis.scale)
+        has_organs = views.has_organs(level, organ_levels[k])
+        place = k, level, has_organs
+        plane = _soft_slice(views, place, (left, back), behind, (axis.scale, context.patient))
+        if level < NECK_BELOW_LEVEL:
+            draw_tubes(plane, level, (left, back), neck, axis.scale)
+        elif not has_organs:
+            draw_tubes(plane, organ_levels[k], (left, back), trunk, axis.scale)
         tissue[k] = plane
         bones = views.bones(level)
         if bones is not None:
             bone[k] = bones.linear(bones.atlas.bone, k, -127) * np.float32(DEPTH_STEP_MM)
-            if not last_ribs:
-                bone[k][np.isin(bones.nearest(bones.atlas.tissue, k, 0), LAST_RIB_IDS)] = -12.7
-    if not context.torsos:
-        draw_skeleton(bone, grid, posed)
-    for one in posed:
-        if one.vertebra is Vertebra.T13:
-            draw_ribs(bone, grid, one, context.short_ribs)
-        elif one.vertebra.name[0] == "T" and context.torsos:
-            join_ribs(bone, grid, one)
+            codes[k] = CODE_OF_ID[bones.nearest(bones.atlas.ribs, k, 0)]
+    s1 = views.s1_mm() if context.torsos else draw_skeleton(bone, grid, posed, context.raised_mm)
+    ribs = Ribs(grid, bone, codes)
+    ribs.make(posed, context.ribs)
     _add_canal(tissue, grid, axis, posed)
     _add_discs(tissue, bone, grid, posed)
-    return Surroundings(tissue, bone)
+    return Surroundings(tissue, bone, ribs, s1)
 
 
 def _add_discs(tissue: Array, bone: Array, grid: Grid, posed: list[PosedVertebra]) -> None:
@@ -143,16 +166,28 @@ class _Views:
     """The torsos seen from the target's grid, and where each of them counts."""
 
     def __init__(
-        self, grid: Grid, axis: SpineAxis, widen: float, organs: TorsoAtlas | None,
+        self, grid: Grid, axes: tuple[SpineAxis, SpineAxis], widen: float, organs: TorsoAtlas | None,
         skeletons: tuple[TorsoAtlas, ...],
     ) -> None:  # fmt: skip
-        self._all = [TorsoView.onto(t, grid, axis, widen) for t in skeletons]
-        self.organs = next((v for v in self._all if v.atlas is organs), None)
+        self._all = [TorsoView.onto(t, grid, axes[0], widen) for t in skeletons]
+        self.trunk = next((v for v in self._all if v.atlas is organs), None)
+        self.organs = None if organs is None else TorsoView.onto(organs, grid, axes[1], widen)
         self.head = next((v for v in self._all if v.atlas.level_span[0] < -4), None)
 
-    def has_organs(self, level: float) -> bool:
-        """Tell whether the torso's organs reach a level."""
-        return self.organs is not None and _reaches(self.organs.atlas, level)
+    def has_organs(self, level: float, organ_level: float) -> bool:
+        """Tell whether the torso's wall and organs reach a slice."""
+        return self.organs is not None and all(
+            _reaches(self.organs.atlas, value) for value in (level, organ_level)
+        )
+
+    def s1_mm(self) -> Array | None:
+        """Return the centre of the first sacral body of the torso that shows it."""
+        for view in self._all:
+            if view.atlas.s1_mm is not None:
+                at = view.carried(view.atlas.s1_mm)
+                if self.bones(float(view.axis.level_at(at[2:])[0])) is view:
+                    return at
+        return None
 
     def bones(self, level: float) -> TorsoView | None:
         """Return whose bones are drawn at a level; above the neck only a skull's owner."""
@@ -160,9 +195,9 @@ class _Views:
 
     def share(self, level: float) -> float:
         """Return the weight of the torso's outline, fading towards its upper and lower end."""
-        if self.organs is None:
+        if self.trunk is None:
             return 0.0
-        low, high = self.organs.atlas.level_span
+        low, high = self.trunk.atlas.level_span
         return float(np.clip(min((level - low) / 2.5, (high - level) / 2.0), 0, 1))
 
 
@@ -181,11 +216,11 @@ def _add_bar(bone: Array, grid: Grid, upper: PosedVertebra, lower: PosedVertebra
 
 
 def _soft_slice(
-    views: _Views, place: tuple[int, float], axes_mm: tuple[Array, Array], behind: Array,
+    views: _Views, place: tuple[int, float, bool], axes_mm: tuple[Array, Array], behind: Array,
     who: tuple[float, Patient],
 ) -> Array:  # fmt: skip
     """Return tissue ids of one slice: layers below the outline, then the torso's labels."""
-    (k, level), (left, back), (scale, patient) = place, axes_mm, who
+    (k, level, has_organs), (left, back), (scale, patient) = place, axes_mm, who
     share = views.share(level)
     depth = 0.0
     if share < 1:
@@ -197,7 +232,7 @@ def _soft_slice(
         skull = views.head.linear(views.head.atlas.hull, k, -127) - 0.5 * patient.fat_mm + 4
         depth = (1 - top) * depth + top * skull
     if share > 0:
-        hull = views.organs.linear(views.organs.atlas.hull, k, -127)
+        hull = views.trunk.linear(views.trunk.atlas.hull, k, -127)
         depth = (1 - share) * depth + share * hull
     plane = _layers(depth, patient)
     within = depth > 0
@@ -207,9 +242,13 @@ def _soft_slice(
         plane[within] = Tissue.MUSCLE
     else:
         plane[within & behind] = Tissue.MUSCLE
-    if views.has_organs(level):
+    if has_organs:
         ids = views.organs.nearest(views.organs.atlas.tissue, k, 0)
-        np.copyto(plane, ids, where=ids > 0)
+        # organs that lie off stay inside the wall; cartilage goes with the ribs
+        room = np.where(np.isin(ids, LUNG_IDS), 8.0, -6.0)
+        np.copyto(plane, ids, where=(ids > 0) & (ids != CARTILAGE_ID) & (depth > room))
+        wall = views.trunk.nearest(views.trunk.atlas.tissue, k, 0)
+        plane[wall == CARTILAGE_ID] = CARTILAGE_ID
     return plane
 
 

@@ -14,19 +14,22 @@ from scipy.spatial import ConvexHull
 
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmark, Landmarks
+from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
+from payerseg.imaging.body_centers import locate_bodies
 from payerseg.synthesis.shapes import DEPTH_STEP_MM, distance_inside, whole_bodies
 from payerseg.synthesis.spine_axis import SpineAxis
 
 Array = np.ndarray
 SACRUM_IDS = (25, 26)
+S1_ID = 26
 VERTEBRA_IDS = range(27, 51)
-BONE_IDS = (*SACRUM_IDS, *range(69, 79), 91, *range(92, 117))
+LEFT_RIB_IDS, RIGHT_RIB_IDS = range(92, 104), range(104, 116)
+BONE_IDS = (*SACRUM_IDS, *range(69, 79), 91, *LEFT_RIB_IDS, *RIGHT_RIB_IDS, 116)
 """TotalSegmentator v2 ids of bones other than vertebrae: sacrum, shoulders, arms, hips, legs, skull, ribs,
 sternum."""
 ARM_IDS = (69, 70)
-LAST_RIB_IDS = (103, 115)
-"""The twelfth ribs keep their ids (and a margin) among the tissues, so that they can be left out."""
+CARTILAGE_ID = 117
 PAD_MM = 45.0
 """Room for skin and fat around a label map that was cropped to its labels."""
 
@@ -40,18 +43,22 @@ class TorsoAtlas:
         tissue: (z, y, x) uint8 TotalSegmentator v2 ids without vertebrae and bones.
         bone: (z, y, x) int8 signed depth of all other bones, `DEPTH_STEP_MM` per unit.
         hull: (z, y, x) int8 signed depth (mm) below the hull around bones, muscles and organs.
-        grid: LPS-aligned grid of all three.
+        ribs: (z, y, x) uint8 TotalSegmentator v2 ids of ribs and of what lies within 3 mm of them.
+        grid: LPS-aligned grid of all four.
         axis: the person's spine.
         has_organs: whether soft tissue is labelled (a skeleton's is not).
+        s1_mm: centre of the first sacral body, None without a sacrum.
     """
 
     source: str
     tissue: Array
     bone: Array
     hull: Array
+    ribs: Array
     grid: Grid
     axis: SpineAxis
     has_organs: bool
+    s1_mm: Array | None
 
     @property
     def level_span(self) -> tuple[float, float]:
@@ -81,18 +88,36 @@ def build_torso(source: str, ids: Volume, vertebrae: Volume) -> TorsoAtlas:
     bone = ndimage.gaussian_filter(distance_inside(bones, step), 0.5)
     tissue = np.where(bones | np.isin(array, list(VERTEBRA_IDS)), 0, array).astype(np.uint8)
     has_organs = bool(np.count_nonzero(tissue) > 0.02 * tissue.size)
-    for rib in LAST_RIB_IDS:
-        wide = ndimage.binary_dilation(array == rib, iterations=3)
-        tissue[wide & ((tissue == 0) | bones)] = rib
+    ribs = np.where(np.isin(array, (*LEFT_RIB_IDS, *RIGHT_RIB_IDS)), array, 0).astype(np.uint8)
+    beside = np.where(bones, 0, ndimage.maximum_filter(ribs, 5))
     return TorsoAtlas(
         source,
         tissue,
         np.clip(np.round(bone / DEPTH_STEP_MM), -127, 127).astype(np.int8),
         _hull(array, step),
+        np.where(ribs > 0, ribs, beside).astype(np.uint8),
         grid,
         axis,
         has_organs,
+        _s1_center(Volume(array, grid), bodies[Vertebra.L5].center_mm)
+        if Vertebra.L5 in bodies
+        else None,
     )
+
+
+def _s1_center(ids: Volume, l5_mm: Array) -> Array | None:
+    """Return the centre of the first sacral body, found as a vertebra's in the top of the sacrum."""
+    at = np.argwhere(ids.array == S1_ID)
+    if not len(at):
+        at = np.argwhere(ids.array == SACRUM_IDS[0])
+    if not len(at):
+        return None
+    world = ids.grid.map_indices_to_world(at)
+    top = world[:, 2] > world[:, 2].max() - 42.0
+    body = np.zeros(ids.array.shape, np.uint8)
+    body[tuple(at[top & (np.abs(world[:, 0] - l5_mm[0]) < 30.0)].T)] = Vertebra.L5.verse_label
+    found = locate_bodies(ids.with_array(body))
+    return found[Vertebra.L5].center_mm if found else None
 
 
 def _hull(ids: Array, step_zyx: tuple[float, ...]) -> Array:
@@ -118,6 +143,8 @@ class TorsoView:
     """An atlas seen from a target's grid: slice by slice nearest or linear samples."""
 
     atlas: TorsoAtlas
+    axis: SpineAxis
+    scale: float
     plane_z: Array
     rows_y: Array
     columns_x: Array
@@ -135,7 +162,14 @@ class TorsoView:
         origin, step = atlas.grid.origin_mm, atlas.grid.spacing_mm
         columns = (there[0][:, None] + (x - here[0][:, None]) / scale - origin[0]) / step[0]
         rows = (there[1][:, None] + (y - here[1][:, None]) / scale - origin[1]) / step[1]
-        return cls(atlas, (atlas_z - origin[2]) / step[2], rows, columns)
+        return cls(atlas, axis, scale, (atlas_z - origin[2]) / step[2], rows, columns)
+
+    def carried(self, point_mm: Array) -> Array:
+        """Return where a point of the atlas lies in the target, mm."""
+        z = self.axis.z_at(self.atlas.axis.level_at(point_mm[2:]))
+        here, there = self.axis.center_at(z), self.atlas.axis.center_at(point_mm[2:])
+        x, y = (h + (p - t) * self.scale for h, p, t in zip(here, point_mm, there, strict=False))
+        return np.concatenate([x, y, z])
 
     def nearest(self, array: Array, k: int, outside: int) -> Array:
         """Return slice `k` of the target, nearest sampling."""
