@@ -128,9 +128,10 @@ class Ribs:
         for one in posed:
             vertebra = one.vertebra
             for side, wanted in zip(SIDES, plan.wanted_mm(vertebra), strict=True):
-                if wanted == 0 and vertebra.name[0] != "T":
-                    continue
                 code, joint = rib_code(vertebra, side), joint_mm(one, side)
+                if wanted == 0:
+                    self._cut(code, boxes, joint, 0.0)
+                    continue
                 if wanted is not None:
                     anew = vertebra in plan.drawn or wanted < DRAWN_BELOW_MM
                     self._cut(code, boxes, joint, 0.0 if anew else wanted)
