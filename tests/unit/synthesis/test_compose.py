@@ -23,6 +23,7 @@ from payerseg.synthesis.shapes import SpineShapes
         ("l6", 25, "L6", "T13"),
         ("t13", 25, "T13", "L6"),
         ("no_t12", 23, "T11", "T12"),
+        ("sacralised", 24, "L5", "L6"),
     ],
 )
 def test_variants_hold_the_vertebrae_they_name(variant, count, has, lacks):
@@ -62,6 +63,15 @@ def test_fractures_and_fusions_are_there():
     rng = np.random.default_rng(3)
     assert any(p.fracture for p in pose_whole_spine(phantom_library(), "fracture", rng))
     assert sum(p.fused_below for p in pose_whole_spine(phantom_library(), "fused", rng)) == 1
+
+
+def test_a_sacralised_l5_has_grown_onto_the_sacrum_on_one_side_or_both():
+    sides = set()
+    for seed in range(12):
+        posed = pose_whole_spine(phantom_library(), "sacralised", np.random.default_rng(seed))
+        assert not any(any(p.sacral_wings) for p in posed[:-1])
+        sides.add(posed[-1].sacral_wings)
+    assert sides == {(True, True), (True, False), (False, True)}
 
 
 def test_an_unknown_variant_is_named():

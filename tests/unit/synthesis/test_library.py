@@ -12,10 +12,16 @@ from payerseg.synthesis.phantom import make_phantom, phantom_library
 from payerseg.synthesis.scanner import Scanner
 from payerseg.synthesis.scans import Extent, Look, scan_of
 from payerseg.synthesis.tissues import Patient
+from payerseg.synthesis.torso import build_torso
 
 LUMBAR = Extent(
     (2.0, 2.0, 2.0), side_mm=66, front_mm=60, back_mm=95, above_mm=60, below_mm=75,
     first=Vertebra.T12, last=Vertebra.L4,
+)  # fmt: skip
+
+PELVIS = Extent(
+    (3.0, 3.0, 3.0), side_mm=75, front_mm=60, back_mm=85, above_mm=25, below_mm=110,
+    first=Vertebra.L3, last=Vertebra.L5,
 )  # fmt: skip
 
 
@@ -55,7 +61,28 @@ def test_a_packed_library_comes_back_bit_for_bit(library, tmp_path):
         np.testing.assert_array_equal(shape.body.axes, other.body.axes)
         assert shape.grid == other.grid
     np.testing.assert_array_equal(library.torsos[0].bone, again.torsos[0].bone)
+    np.testing.assert_array_equal(library.torsos[0].ribs, again.torsos[0].ribs)
+    assert again.torsos[0].s1_mm is None, "no sacrum in this map"
     np.testing.assert_array_equal(library.torsos[0].axis.level, again.torsos[0].axis.level)
+
+
+def test_s1_is_found_in_the_sacrum_and_carried_to_where_it_is_drawn():
+    """The sacrum of one person, drawn around another spine, has its S1 where it is said to be."""
+    scan = make_phantom(1, extent=PELVIS)
+    index = np.argwhere(scan.labels.array == 0)
+    x, y, z = (scan.ct.grid.map_indices_to_world(index) - scan.sacrum_mm).T
+    first = (np.abs(z) < 14) & (np.abs(x) < 26) & (np.abs(y) < 16)
+    rest = (np.abs(z + 35) < 21) & (np.abs(x) < 20) & (np.abs(y - 14 + z / 2 + 14) < 12)
+    ids = np.zeros(scan.labels.array.shape, np.uint8)
+    ids[tuple(index[first | rest].T)] = 25
+    torso = build_torso("someone", scan.ct.with_array(ids), scan.labels)
+    assert np.linalg.norm(torso.s1_mm - scan.sacrum_mm) < 12
+    posed = pose_whole_spine(phantom_library(), "usual", np.random.default_rng(4))
+    drawn = scan_of(
+        posed, (torso,), PELVIS, Look.draw(24, np.random.default_rng(0)), np.random.default_rng(1)
+    )
+    k, j, i = np.round(drawn.ct.grid.map_world_to_indices(drawn.sacrum_mm[None])[0]).astype(int)
+    assert drawn.ct.array[k - 1 : k + 2, j - 1 : j + 2, i - 1 : i + 2].mean() > 100
 
 
 def test_shapes_drawn_again_have_the_volume_they_had(library):

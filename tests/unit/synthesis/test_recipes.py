@@ -3,6 +3,9 @@ import json
 
 import pytest
 
+from payerseg.datasets.simple_layout import simple_cases
+from payerseg.domain.levels import Rib
+from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import DatasetError
 from payerseg.imaging.files import read_volume
 from payerseg.synthesis.phantom import phantom_library
@@ -22,6 +25,15 @@ def test_a_scan_is_written_once_and_as_training_reads_it(tmp_path):
     assert set(rows[0]) == {"label", "X", "Y", "Z"}
     facts = json.loads((tmp_path / "cases.json").read_text())
     assert facts[case]["source"] == "phantom"
+
+
+def test_ribs_and_sacrum_are_told_as_training_reads_them(tmp_path):
+    Recipe("t13", "body", 6.0, 1).write(phantom_library(), tmp_path)
+    found = simple_cases(tmp_path)[0]
+    told = json.loads((tmp_path / "cases.json").read_text())[found.case_id]
+    assert set(found.facts.ribs) >= {Vertebra.T11, Vertebra.T12, Vertebra.T13, Vertebra.L1}
+    assert found.facts.ribs[Vertebra.L1] == (Rib.NONE, Rib.NONE)
+    assert found.facts.sacrum_mm == pytest.approx(told["sacrum"])
 
 
 def test_a_negative_has_an_image_and_an_empty_table(tmp_path):

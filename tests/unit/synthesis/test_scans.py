@@ -3,6 +3,7 @@ import pytest
 from scipy import ndimage
 
 from payerseg.domain.vertebra import Vertebra
+from payerseg.synthesis.compose import pose_whole_spine
 from payerseg.synthesis.phantom import phantom_library
 from payerseg.synthesis.scans import (
     BODY_3MM,
@@ -11,6 +12,8 @@ from payerseg.synthesis.scans import (
     synthesize_from_spine,
     synthesize_spine,
 )
+from payerseg.synthesis.surroundings import Context
+from payerseg.synthesis.tissues import Patient
 
 SMALL = Extent(
     (2.5, 2.5, 2.5), side_mm=60, front_mm=45, back_mm=85, above_mm=40, below_mm=40,
@@ -92,6 +95,44 @@ def test_one_persons_spine_can_be_drawn():
     assert set(scan.notes.values()) == {f"phantom:{name}" for name in scan.notes}
 
 
+PELVIS = Extent(
+    (3.0, 3.0, 3.0), side_mm=75, front_mm=50, back_mm=85, above_mm=20, below_mm=65,
+    first=Vertebra.L4, last=Vertebra.L5,
+)  # fmt: skip
+
+
+def test_s1_is_told_where_the_sacrum_is_in_the_volume(scan):
+    assert scan.sacrum_mm is None
+    low = synthesize_spine(phantom_library(), 5, "usual", PELVIS)
+    k, j, i = np.round(low.ct.grid.map_world_to_indices(low.sacrum_mm[None])[0]).astype(int)
+    assert low.ct.array[k - 2 : k + 3, j - 2 : j + 3, i - 2 : i + 3].mean() > 110, "in bone"
+    below = low.landmarks[Vertebra.L5].position_mm[2] - low.sacrum_mm[2]
+    assert 18 < below < 45
+
+
+def test_a_sacralised_l5_reaches_the_sacrum():
+    usual, fused = (
+        synthesize_spine(phantom_library(), 5, v, PELVIS) for v in ("usual", "sacralised")
+    )
+    size, gap = [], []
+    for scan in (usual, fused):
+        size.append(np.count_nonzero(scan.labels.array == Vertebra.L5.verse_label))
+        gap.append(scan.landmarks[Vertebra.L5].position_mm[2] - scan.sacrum_mm[2])
+        assert Vertebra.L6 not in scan.landmarks
+    assert size[1] > 1.1 * size[0], "a wing is the vertebra's"
+    assert gap[1] < gap[0] - 2, "a narrow disc"
+
+
+def test_bodies_differ_in_where_their_organs_lie():
+    posed = pose_whole_spine(phantom_library(), "usual", np.random.default_rng(0))
+    patient = Patient.draw(np.random.default_rng(0))
+    shifts = np.array([
+        Context.draw((), patient, posed, np.random.default_rng(k)).organ_shift for k in range(400)
+    ])  # fmt: skip
+    assert shifts.std() == pytest.approx(0.7, abs=0.08)
+    assert np.diff(shifts, axis=1).std() < 0.6, "smooth along the body"
+
+
 @pytest.mark.parametrize(("variant", "name"), [("l6", "L6"), ("t13", "T13")])
 def test_rare_levels_are_drawn_and_marked(variant, name):
     extent = Extent(
@@ -100,4 +141,5 @@ def test_rare_levels_are_drawn_and_marked(variant, name):
     )  # fmt: skip
     scan = synthesize_spine(phantom_library(), 5, variant, extent)
     assert Vertebra[name] in scan.landmarks
+    assert (Vertebra.T13 in scan.ribs) == (variant == "t13")
     assert np.count_nonzero(scan.labels.array == Vertebra[name].verse_label) > 400

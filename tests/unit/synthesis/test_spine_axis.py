@@ -34,6 +34,42 @@ def test_level_and_height_are_inverse_also_beyond_the_ends():
     np.testing.assert_allclose(axis.level_at(axis.z_at(level)), level, atol=1e-9)
 
 
+def whole(*without, plus=()):
+    names = [v.name for v in Vertebra if v.name in plus or v.name not in ("T13", "L6")]
+    return column([n for n in names if n not in without])
+
+
+@pytest.mark.parametrize("marks", [whole(), whole(plus=["L6"]), whole(plus=["T13"]), whole("T12")])
+def test_organs_lie_between_neck_and_pelvis_however_many_vertebrae_there_are(marks):
+    """Halfway down the trunk is halfway down the trunk."""
+    usual, here = SpineAxis.of(whole()), SpineAxis.of(marks)
+    share = np.linspace(0, 1, 9)
+    place = lambda axis: axis.z_at(7.0) + share * (axis.z_at(23.0) - axis.z_at(7.0))
+    organs = [a.of_organs(np.zeros(2)).level_at(place(a)) for a in (usual, here)]
+    np.testing.assert_allclose(*organs, atol=0.05)
+
+
+def test_organs_are_shifted_in_the_trunk_but_not_in_the_neck_nor_the_pelvis():
+    axis = SpineAxis.of(whole())
+    level = np.array([4.0, 14.0, 24.5])
+    z = axis.z_at(level)
+    moved = axis.of_organs(np.full(5, 0.7)).level_at(z) - axis.of_organs(np.zeros(5)).level_at(z)
+    np.testing.assert_allclose(moved[:2], [0.0, 0.7], atol=1e-6)
+    assert 0 < moved[2] < 0.3
+
+
+def test_organ_levels_still_rise_with_a_wild_shift():
+    organs = SpineAxis.of(whole()).of_organs(np.array([1.8, -1.8, 1.8, -1.8, 1.8]))
+    assert np.all(np.diff(organs.level) > 0)
+
+
+def test_a_raised_sacrum_stands_nearer_to_the_last_vertebra():
+    axis = SpineAxis.of(whole())
+    raised = axis.raised_below(5.0)
+    assert raised.z_at(np.array([24.0]))[0] - axis.z_at(np.array([24.0]))[0] == pytest.approx(5.0)
+    np.testing.assert_array_equal(raised.z_at(axis.level), axis.z_mm)
+
+
 def test_size_is_relative_to_the_usual_spacing():
     names = ["L1", "L2", "L3"]
     usual = LEVEL_SPACING_MM[19] + LEVEL_SPACING_MM[20]
