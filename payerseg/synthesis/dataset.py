@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from payerseg.atomic import write_text
 from payerseg.config.model_card import joined_sources
@@ -81,7 +82,7 @@ class DatasetFolder:
             for vertebra, mark in scan.landmarks.items():
                 rows.writerow([vertebra.verse_label, *(f"{v:.3f}" for v in mark.position_mm)])
         unmarked = [name for name in scan.cut if name not in {v.name for v in scan.landmarks}]
-        facts = {"partial": unmarked, "note": note}
+        facts: dict[str, Any] = {"partial": unmarked, "note": note}
         facts["ribs"] = {vertebra.name: list(sides) for vertebra, sides in scan.ribs.items()}
         if scan.sacrum_mm is not None:
             facts["sacrum"] = [round(float(v), 2) for v in scan.sacrum_mm]

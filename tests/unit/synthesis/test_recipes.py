@@ -8,8 +8,10 @@ from payerseg.domain.levels import Rib
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import DatasetError
 from payerseg.imaging.files import read_volume
+from payerseg.synthesis.dataset import DatasetFolder
 from payerseg.synthesis.phantom import phantom_library
 from payerseg.synthesis.recipes import Recipe, gather_library
+from payerseg.synthesis.scans import Extent, synthesize_spine
 
 
 def test_a_scan_is_written_once_and_as_training_reads_it(tmp_path):
@@ -28,12 +30,16 @@ def test_a_scan_is_written_once_and_as_training_reads_it(tmp_path):
 
 
 def test_ribs_and_sacrum_are_told_as_training_reads_them(tmp_path):
-    Recipe("t13", "body", 6.0, 1).write(phantom_library(), tmp_path)
+    extent = Extent(
+        (4.0, 4.0, 4.0), side_mm=90, front_mm=50, back_mm=85, above_mm=30, below_mm=65,
+        first=Vertebra.T11, last=Vertebra.L5,
+    )  # fmt: skip
+    scan = synthesize_spine(phantom_library(), 3, "t13", extent)
+    DatasetFolder(tmp_path).add("a", scan, "", {})
     found = simple_cases(tmp_path)[0]
-    told = json.loads((tmp_path / "cases.json").read_text())[found.case_id]
     assert set(found.facts.ribs) >= {Vertebra.T11, Vertebra.T12, Vertebra.T13, Vertebra.L1}
     assert found.facts.ribs[Vertebra.L1] == (Rib.NONE, Rib.NONE)
-    assert found.facts.sacrum_mm == pytest.approx(told["sacrum"])
+    assert found.facts.sacrum_mm == pytest.approx(scan.sacrum_mm, abs=0.01)
 
 
 def test_a_negative_has_an_image_and_an_empty_table(tmp_path):

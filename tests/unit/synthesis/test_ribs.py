@@ -4,7 +4,7 @@ import pytest
 from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import Vertebra
 from payerseg.synthesis.extras import Extras
-from payerseg.synthesis.phantom_shapes import phantom_library
+from payerseg.synthesis.phantom import phantom_library
 from payerseg.synthesis.poses import JointTurns, Pick, chain
 from payerseg.synthesis.ribs import NO_BONE_MM, RibPlan, Ribs, joint_mm, reach_mm, rib_code
 
