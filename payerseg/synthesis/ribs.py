@@ -154,7 +154,10 @@ class Ribs:
         """
         boxes = ndimage.find_objects(self.codes)
         return {
-            one.vertebra: tuple(self._word(one, side, boxes, is_seen) for side in SIDES)
+            one.vertebra: (
+                self._word(one, SIDES[0], boxes, is_seen),
+                self._word(one, SIDES[1], boxes, is_seen),
+            )
             for one in posed
             if Vertebra.C7.rank <= one.vertebra.rank <= LOWEST_RIB.rank
         }
