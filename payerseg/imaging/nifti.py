@@ -170,6 +170,12 @@ def choose_affine(header: Header) -> tuple[np.ndarray, dict[str, Fact], list[Not
         pixdim = header["pixdim"][1:4].tolist()
         msg = f"neither sform, qform nor pixdim {pixdim} of the header is a usable geometry"
         raise BadGeometry(msg)
+    if _is_shear(affine):
+        message = (
+            "the header's axes are not at right angles (a tilted gantry): nothing was resampled, the "
+            "label map lies where the scan does; programs built on ITK (3D Slicer, ITK-SNAP) open neither"
+        )
+        notes.append(Note("sheared", message))
     facts: dict[str, Fact] = {
         "sform_code": codes["sform"],
         "qform_code": codes["qform"],

@@ -163,7 +163,7 @@ def test_our_own_files_keep_any_grid(tmp_path, any_grid, compress):
     got = read_nifti(path)
     np.testing.assert_array_equal(got.array, array)
     assert got.grid.same_space_as(grid, FLOAT32_MM)
-    assert got.notes == ()
+    assert codes_of(got) == (set() if grid.is_orthonormal else {"sheared"})
     np.testing.assert_allclose(nib.load(path).affine, LPS_FROM_RAS @ grid.matrix, atol=FLOAT32_MM)
     assert int(nib.load(path).header["qform_code"]) == int(grid.is_orthonormal)
 
@@ -400,3 +400,11 @@ def test_a_scaling_that_is_not_used_is_told(tmp_path, slope, intercept, code, re
     assert [(note.code, note.review) for note in raw.notes] == [(code, review)]
     assert not raw.is_rescaled
     assert codes_of(read_nifti(patched(path, scl_slope=np.nan, scl_inter=np.nan))) == set()
+
+
+def test_axes_that_are_not_at_right_angles_are_told(tmp_path):
+    tilted = oblique_affine()
+    tilted[1, 2] += 0.5
+    raw = read_nifti(save(tmp_path / "a.nii", stored_array(), tilted, None, codes=(1, 0)))
+    codes = codes_of(raw) - {"spacing_contradiction"}  # nibabel leaves pixdim alone
+    assert codes == {"sheared"}
