@@ -224,15 +224,13 @@ def truth_of(scan: Path) -> dict[str, np.ndarray]:
 
 
 def wrong_names(found: Landmarks, truth: dict[str, np.ndarray]) -> list[str]:
-    """Return the vertebrae that lie where another one is marked."""
+    """Return the marked vertebrae whose nearest found one has another name."""
     wrong = []
-    for vertebra, mark in found.items():
-        distances = {
-            name: np.linalg.norm(point - mark.position_mm) for name, point in truth.items()
-        }
-        nearest = min(distances, key=lambda name: distances[name])
-        if distances[nearest] < NAMED_MM and nearest != vertebra.name:
-            wrong.append(f"{vertebra.name} lies at {nearest}")
+    for name, point in truth.items():
+        apart = {v: np.linalg.norm(point - mark.position_mm) for v, mark in found.items()}
+        nearest = min(apart, key=lambda v: apart[v], default=None)
+        if nearest is not None and apart[nearest] < NAMED_MM and nearest.name != name:
+            wrong.append(f"{nearest.name} lies at {name}")
     return wrong
 
 
