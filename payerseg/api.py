@@ -25,7 +25,7 @@ from payerseg.config.installation import default_bundle
 from payerseg.config.load import load_config
 from payerseg.config.schema import RunConfig
 from payerseg.config.weights import check_weights
-from payerseg.dicom.signature import DIRECTORY_FILE, is_dicom_source, require_pydicom
+from payerseg.dicom.source import DIRECTORY_FILE, is_dicom_source, require_pydicom
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmarks, Point
 from payerseg.domain.series_reference import SERIES_SUFFIX
@@ -167,7 +167,7 @@ class Pipeline:
         if not is_dicom_source(scan):
             return scan
         require_pydicom()
-        from payerseg.dicom.single import the_series  # needs the extra
+        from payerseg.dicom.inventory import the_series  # needs the extra
 
         fill_gaps = self._config.preparation.uneven_slices == "interpolate"
         source = scan.parent if scan.name.upper() == DIRECTORY_FILE else scan

@@ -7,7 +7,7 @@ without resampling, and writes the prepared CT and what must be remembered of th
 from pathlib import Path
 
 from payerseg.config.schema import PreparationConfig
-from payerseg.dicom.signature import require_pydicom
+from payerseg.dicom.source import require_pydicom
 from payerseg.domain.series_reference import SERIES_SUFFIX, SeriesReference
 from payerseg.preprocess.preparation import PreparedScan, prepare_raw, prepare_scan
 from payerseg.results.artifacts import CT, SCAN

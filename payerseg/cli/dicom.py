@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from payerseg.dicom.names import series_names, source_name
-from payerseg.dicom.signature import DIRECTORY_FILE, require_pydicom
+from payerseg.cli.export import EXIT_SOME_FAILED
+from payerseg.dicom.source import require_pydicom
+from payerseg.driver.dicom_inputs import name_series, split_inputs
 from payerseg.errors import PayersegError, UsageError
 
 if TYPE_CHECKING:
@@ -18,12 +20,29 @@ if TYPE_CHECKING:
     from payerseg.dicom.selection import Decision
     from payerseg.imaging.raw_scan import RawScan
 
-EXIT_SOME_FAILED = 3
 MARKS = {"chosen": "*", "refused": "!", "left": " "}
 SERIES_HELP = "best (one per study), all, or which: number, UID or part of the description."
 UNEVEN_HELP = "Missing or uneven slices: refuse, or interpolate gaps of up to 10 mm."
 
 Command = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """One series of one folder or zip, what happens with it, and its case's name if it is wanted."""
+
+    inventory: Inventory
+    decision: Decision
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """Everything below a path; remarks are about the path, not about an inventory."""
+
+    inventories: list[Inventory]
+    items: list[_Listed]
+    remarks: list[str]
 
 
 @click.group()
@@ -58,20 +77,22 @@ def list_series(*, path: Path, series: str, uneven_slices: str, as_json: bool) -
     Marks: * would be segmented, ! is wanted but unusable (a failed case), others are left aside. No
     patient data is read or shown; descriptions of series are shown as they are.
     """
-    inventory = _inventory(path)
-    decisions = inventory.decide(series, fill_gaps=uneven_slices == "interpolate")
-    names = _names(inventory, decisions)
+    listing = _look_through(path, series, fill_gaps=uneven_slices == "interpolate")
+    remarks = [remark for inventory in listing.inventories for remark in inventory.remarks]
+    remarks += listing.remarks
     if as_json:
-        facts = [_facts(decision, names.get(id(decision))) for decision in decisions]
-        click.echo(json.dumps({"series": facts, "remarks": inventory.remarks}, indent=1))
+        facts = [_facts(item) for item in listing.items]
+        click.echo(json.dumps({"series": facts, "remarks": remarks}, indent=1))
         return
-    for decision in decisions:
-        click.echo(_line(decision))
-        name = names.get(id(decision))
-        click.echo(f"      {f'case {name}: ' if name else ''}{decision.reason}")
-    for remark in inventory.remarks:
+    for item in listing.items:
+        click.echo(_line(item.decision))
+        case = f"case {item.name}: " if item.name else ""
+        click.echo(f"      {case}{item.decision.reason}")
+        for note in (*item.decision.volume.notes, *item.decision.notes):
+            click.echo(f"      {note.message}")
+    for remark in remarks:
         click.echo(remark)
-    if not decisions:
+    if not listing.items:
         click.echo("no image in DICOM found")
 
 
@@ -81,45 +102,45 @@ def list_series(*, path: Path, series: str, uneven_slices: str, as_json: bool) -
 def convert(*, path: Path, series: str, uneven_slices: str, out: Path) -> int:
     """Write each chosen series below PATH as one scan, OUT/<case>.nii.gz, in Hounsfield units.
 
-    Voxels are those of the files, in the files' order along the normal; a tilted gantry gives a sheared
-    grid. Of the headers nothing but the geometry is written. Exit code 3 if a wanted series is unusable.
+    Voxels are those of the files, in the files' order along the normal; slices of a tilted gantry are
+    moved within their planes onto a rectangular grid, which every viewer can open. Of the headers nothing
+    but the geometry is written. Exit code 3 if a wanted series is unusable.
     """
     from payerseg.dicom.selection import Choice
 
-    inventory = _inventory(path)
     fill_gaps = uneven_slices == "interpolate"
-    decisions = inventory.decide(series, fill_gaps=fill_gaps)
-    names = _names(inventory, decisions)
-    wanted = [decision for decision in decisions if decision.choice is not Choice.LEFT]
+    listing = _look_through(path, series, fill_gaps=fill_gaps)
+    wanted = [item for item in listing.items if item.name]
     if not wanted:
-        reasons = "; ".join(f"series {d.volume.number}: {d.reason}" for d in decisions)
-        msg = f"no series to convert in {path}: {reasons or 'nothing in it is an image in DICOM'}"
+        reasons = [f"series {i.decision.volume.number}: {i.decision.reason}" for i in listing.items]
+        why = "; ".join(reasons) or "nothing in it is an image in DICOM"
+        msg = f"no series to convert in {path}: {why}"
         raise UsageError(msg)
     n_failed = 0
-    for decision in wanted:
-        target = out / f"{names[id(decision)]}.nii.gz"
-        if decision.choice is Choice.REFUSED:
-            message = f"series {decision.volume.number}: {decision.reason}"
+    for item in wanted:
+        target = out / f"{item.name}.nii.gz"
+        if item.decision.choice is Choice.REFUSED:
+            message = f"series {item.decision.volume.number}: {item.decision.reason}"
         else:
-            message = _convert(inventory, decision, target, fill_gaps=fill_gaps)
+            message = _convert(item, target, fill_gaps=fill_gaps)
         if message:
             click.echo(f"failed {target.name}: {message}", err=True)
             n_failed += 1
     return EXIT_SOME_FAILED if n_failed else 0
 
 
-def _convert(inventory: Inventory, decision: Decision, target: Path, *, fill_gaps: bool) -> str:
+def _convert(item: _Listed, target: Path, *, fill_gaps: bool) -> str:
     """Write one series; return why not, "" if it was written."""
     from payerseg.dicom.series import read_series
     from payerseg.imaging.files import write_volume
 
     try:
-        raw = read_series(inventory.reference(decision), fill_gaps=fill_gaps)
+        raw = read_series(item.inventory.reference(item.decision), fill_gaps=fill_gaps)
     except PayersegError as error:
         return str(error)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_volume(_as_volume(raw), target)
-    click.echo(f"{target}: series {decision.volume.number}, {decision.reason}")
+    click.echo(f"{target}: series {item.decision.volume.number}, {item.decision.reason}")
     for note in raw.notes:
         if note.code != "dicom_choice":
             click.echo(f"      {note.message}")
@@ -141,21 +162,31 @@ def _as_volume(raw: RawScan) -> Any:
     return Volume(values, raw.grid)
 
 
-def _inventory(path: Path) -> Inventory:
+def _look_through(path: Path, series: str, *, fill_gaps: bool) -> _Listing:
+    """Look through what 'payerseg run' would, zips in a folder too, and name what is wanted as it does."""
     require_pydicom()
     from payerseg.dicom.inventory import take_inventory
-
-    return take_inventory(path.parent if path.name.upper() == DIRECTORY_FILE else path)
-
-
-def _names(inventory: Inventory, decisions: list[Decision]) -> dict[int, str]:
-    """Name what is wanted, as 'payerseg run' does."""
     from payerseg.dicom.selection import Choice
 
-    wanted = [decision for decision in decisions if decision.choice is not Choice.LEFT]
-    series = [(decision.volume.members, decision.volume.number) for decision in wanted]
-    names = series_names(inventory.source, series) if series else [source_name(inventory.source)]
-    return {id(decision): name for decision, name in zip(wanted, names, strict=False)}
+    _, sources, remarks = split_inputs([path])
+    inventories = [take_inventory(source) for source in sources or [path]]
+    decided = [
+        (inventory, inventory.decide(series, fill_gaps=fill_gaps)) for inventory in inventories
+    ]
+    wanted = {
+        inventory.source: [d.volume for d in decisions if d.choice is not Choice.LEFT]
+        for inventory, decisions in decided
+    }
+    names = name_series(
+        {source: [(v.members, v.number) for v in volumes] for source, volumes in wanted.items()}
+    )
+    items = []
+    for inventory, decisions in decided:
+        left = iter(names[inventory.source])
+        for decision in decisions:
+            name = None if decision.choice is Choice.LEFT else next(left)
+            items.append(_Listed(inventory, decision, name))
+    return _Listing(inventories, items, remarks)
 
 
 def _line(decision: Decision) -> str:
@@ -168,12 +199,13 @@ def _line(decision: Decision) -> str:
     ).rstrip()
 
 
-def _facts(decision: Decision, name: str | None) -> dict[str, Any]:
-    volume, first = decision.volume, decision.volume.first
+def _facts(item: _Listed) -> dict[str, Any]:
+    decision, volume, first = item.decision, item.decision.volume, item.decision.volume.first
     return {
+        "source": str(item.inventory.source),
         "choice": decision.choice.value,
         "reason": decision.reason,
-        "case": name,
+        "case": item.name,
         "number": volume.number,
         "description": first.description,
         "modality": first.modality,
@@ -187,6 +219,6 @@ def _facts(decision: Decision, name: str | None) -> dict[str, Any]:
         "slice_distance_mm": round(volume.distance_mm, 4),
         "transfer_syntax": first.pixels.transfer_syntax,
         "problem": volume.problem.kind if volume.problem else None,
-        "notes": [note.message for note in volume.notes],
+        "notes": [note.message for note in (*volume.notes, *decision.notes)],
         "n_files": len(volume.members),
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from payerseg.errors import UsageError
+from payerseg.errors import PayersegError, UsageError
 
 if TYPE_CHECKING:
     from payerseg.exports.case_result import CaseResult
@@ -23,6 +23,7 @@ FORMATS = {
     "mesh": "STL, PLY and GLB surfaces (needs payerseg[mesh])",
 }
 ALL = "all"
+EXIT_SOME_FAILED = 3
 
 
 @click.command()
@@ -56,13 +57,16 @@ def export(
     output: Path | None,
     source: Path | None,
     only_case: tuple[str, ...],
-) -> None:
+) -> int:
     """Write the cases of RESULTS, an output folder of `payerseg run`, for other tools.
 
     Exports are derived: delete and write them again at will. Cases without vertebrae are left out
-    and named.
+    and named. Exit code 3 if a case cannot be written; the others are.
     """
-    write_formats(results, formats, output, source=source, only_case=only_case, tell=click.echo)
+    failed = write_formats(
+        results, formats, output, source=source, only_case=only_case, tell=click.echo
+    )
+    return EXIT_SOME_FAILED if failed else 0
 
 
 def write_formats(
@@ -73,8 +77,11 @@ def write_formats(
     source: Path | None = None,
     only_case: Sequence[str] = (),
     tell: Callable[[str], None],
-) -> None:
+) -> int:
     """Write formats as the command does; `tell` gets one line for each.
+
+    Returns:
+        How many cases could not be written in a format.
 
     Raises:
         UsageError: a case that is not there, or a format that cannot be written from these results.
@@ -87,28 +94,37 @@ def write_formats(
         msg = f"no case {', '.join(sorted(unknown))} in {results}"
         raise UsageError(msg)
     chosen = [case for case in found.cases if not only_case or case.case_id in only_case]
+    n_failed = 0
     root = output or results.with_name(f"{results.resolve().name}_export")
     for name in FORMATS if ALL in formats else dict.fromkeys(formats):
         cases = chosen
         if name == "dicom-seg" and source is None:
-            cases = _from_dicom(chosen, others_allowed=ALL not in formats)
+            cases = _from_dicom(chosen, others_allowed=ALL in formats)
         if chosen and not cases:
             continue
         written = _writer(name, source)(cases, root / name)
+        if name == "dicom-seg":  # one object for each case
+            n_failed += len(cases) - len(written)
         tell(f"{name}: {len(cases)} cases, {len(written)} files in {root / name}")
     for case_id, reason in found.left_out.items():
         if not only_case or case_id in only_case:
             click.echo(f"left out {case_id}: {reason}", err=True)
+    return n_failed
 
 
 def _from_dicom(cases: list[CaseResult], *, others_allowed: bool) -> list[CaseResult]:
     """Return the cases that came from DICOM and name the others.
 
-    Where there are only others and they are allowed, the writer gets them, and says what it needs.
+    Raises:
+        UsageError: there are only others, and they are not allowed.
     """
     own = [case for case in cases if case.dicom_origin() is not None]
-    if not own and others_allowed:
-        return cases
+    if cases and not own and not others_allowed:
+        msg = (
+            f"{cases[0].case_id} did not come from DICOM; give --source, the folder or zip of the series "
+            "that was segmented"
+        )
+        raise UsageError(msg)
     for case in cases:
         if case not in own:
             reason = "it did not come from DICOM; give --source for its series"
@@ -129,7 +145,10 @@ def _writer(name: str, source: Path | None) -> Callable[..., list[Path]]:
     if name == "dicom-seg":
         from payerseg.exports.dicom_seg import export_dicom_seg
 
-        return lambda cases, folder: export_dicom_seg(cases, folder, source)
+        def tell_failed(case_id: str, error: PayersegError) -> None:
+            click.echo(f"failed {case_id} (dicom-seg): {error}", err=True)
+
+        return lambda cases, folder: export_dicom_seg(cases, folder, source, tell_failed)
     from payerseg.exports import folders
 
     writers = {

@@ -1,52 +1,72 @@
-"""What of a DICOM file matters for a volume, one record per frame; patient data is never even parsed.
+"""What of a DICOM file matters for a volume, one record per frame; what names a person is never kept.
 
-`dcmread` is given the tags to parse; none of them names a person. Single-slice and multi-frame
-(enhanced, legacy converted) objects come to the same record.
+`dcmread` is given the tags to parse. Of the patient only the ID is read, and only to know whether two
+slices are of one person: what is kept is a hash with a salt that ends with the process. Single-slice and
+multi-frame (enhanced, legacy converted) objects come to the same record.
 """
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, Any
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
-from payerseg.dicom.source import MAX_MEMBER_BYTES
+from payerseg.dicom.source import (
+    HEAD_BYTES,
+    MAGIC,
+    MAX_MEMBER_BYTES,
+    MAX_RATIO,
+    MIN_SUSPICIOUS_BYTES,
+)
 from payerseg.errors import UnreadableScan
 
-READ_TAGS = [
-    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
-    "Modality", "SeriesNumber", "SeriesDescription", "InstanceNumber", "ImageType",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
-    "RescaleSlope", "RescaleIntercept", "RescaleType", "AcquisitionNumber", "AcquisitionTime",
-    "TemporalPositionIdentifier", "TriggerTime", "NominalPercentageOfCardiacPhase", "ContentTime",
-    "ConvolutionKernel", "KVP", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "NumberOfFrames", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-]  # fmt: skip
+IN_PLANE = "their place in the plane"
 SPLIT_TAGS = (
     "AcquisitionNumber", "TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase",
-    "TriggerTime", "AcquisitionTime", "ConvolutionKernel", "KVP", "ImageType", "ContentTime",
+    "TriggerTime", "AcquisitionTime", "ConvolutionKernel", "KVP", "ImageType", "FrameOfReferenceUID",
+    "StudyInstanceUID", "SOPClassUID", "ContentTime", "SliceThickness", IN_PLANE,
 )  # fmt: skip
 """In this order they may tell apart volumes that share a series and a place."""
+READ_TAGS = [
+    *SPLIT_TAGS[:-1], "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "SeriesNumber",
+    "SeriesDescription", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "RescaleSlope", "RescaleIntercept", "RescaleType", "SamplesPerPixel",
+    "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "NumberOfFrames",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+]  # fmt: skip
+CT_CLASSES = (
+    "1.2.840.10008.5.1.4.1.1.2",  # CT Image
+    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT Image
+    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT Image
+)
+NATIVE_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 DECODING_ERRORS = (
     InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, TypeError, AttributeError,
     LookupError, struct.error, NotImplementedError, OverflowError, RecursionError, zlib.error,
 )  # fmt: skip
 """What pydicom raises for files that are damaged in their header."""
-_META_START = b"DICM\x02\x00\x00\x00UL\x04\x00"
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
-_META_BYTES, _CHUNK_BYTES = 1024, 1 << 22
 MAX_SIDE = 16384
 MAX_FRAMES = 100_000
+_CHUNK_BYTES = 1 << 22
+_SALT = secrets.token_bytes(16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +97,11 @@ class Frame:
     Attributes:
         member: the file's name below its source.
         index: of the frame in a multi-frame file; None for a file of one slice.
-        uid: of the instance.
+        uid: of the instance; not to be relied on, anonymisers cut them.
+        patient: salted hash of the patient's ID, the same only within this process.
         study, series, frame_of_reference: UIDs.
-        series_number, description, modality, sop_class, image_type: as in the header.
+        series_number, description, sop_class, image_type: as in the header.
+        modality: as in the header; CT where it is empty and the class is a CT's.
         order: instance number, then frame.
         rows, columns: size.
         spacing_mm: (row distance, column distance) = (y, x); None if missing.
@@ -88,13 +110,14 @@ class Frame:
         thickness_mm: slice thickness; 0 if unknown.
         slope, intercept, rescale_type: of the rescaling; slope None if the header has none.
         pixels: how they are stored.
-        phase: values of SPLIT_TAGS.
+        tags: values of SPLIT_TAGS.
         truncated: the file is too short for the pixels its header promises.
     """
 
     member: str
     index: int | None
     uid: str
+    patient: str
     study: str
     series: str
     frame_of_reference: str
@@ -114,8 +137,18 @@ class Frame:
     intercept: float
     rescale_type: str
     pixels: PixelFormat
-    phase: Mapping[str, str] = field(default_factory=dict)
-    truncated: bool = False
+    tags: Mapping[str, str]
+    truncated: bool
+
+    @property
+    def has_place(self) -> bool:
+        """Whether the header says where in the body it lies."""
+        return self.position_mm is not None and self.orientation is not None
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether the header calls it a scout."""
+        return "LOCALIZER" in self.image_type
 
 
 @contextmanager
@@ -147,60 +180,60 @@ def read_frames(file: IO[bytes], member: str, size_bytes: int) -> list[Frame]:
     """
     try:
         with quiet():
-            _check_deflated(file, member)
+            _check_deflated(file, member, size_bytes)
             data = pydicom.dcmread(
                 file, stop_before_pixels=True, force=True, specific_tags=READ_TAGS
             )
             if not data.get("SOPClassUID") or "Rows" not in data or "Columns" not in data:
                 return []
-            rest = size_bytes - file.tell()
-            return _frames_of(data, member, rest)
+            return _frames_of(data, member, size_bytes - file.tell())
     except DECODING_ERRORS as error:
         msg = f"{member} is damaged ({type(error).__name__} in its header); copy or export it again"
         raise UnreadableScan(msg) from None  # its text may quote any part of the header
 
 
-def _check_deflated(file: IO[bytes], member: str) -> None:
+def _check_deflated(file: IO[bytes], member: str, size_bytes: int) -> None:
     """Inflate a deflated file within bounds: pydicom does it at once, whatever comes out.
 
     Raises:
         UnreadableScan: it becomes larger than an image file may be.
     """
-    head = file.read(_META_BYTES)
-    file.seek(0)
-    if head[128:140] != _META_START or _DEFLATED not in head:
+    has_preamble = file.read(HEAD_BYTES)[-len(MAGIC) :] == MAGIC
+    file.seek(HEAD_BYTES if has_preamble else 0)
+    # as pydicom does: all of group 2, whatever its length element says, or that it has none
+    meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
+    if str(meta.get("TransferSyntaxUID", "")) != DeflatedExplicitVRLittleEndian:
+        file.seek(0)
         return
-    start = 144 + int.from_bytes(head[140:144], "little")
-    file.seek(start)
-    inflater, left = zlib.decompressobj(-zlib.MAX_WBITS), MAX_MEMBER_BYTES
+    limit = min(MAX_MEMBER_BYTES, max(MIN_SUSPICIOUS_BYTES, MAX_RATIO * size_bytes))
+    inflater, left = zlib.decompressobj(-zlib.MAX_WBITS), limit
     while left > 0 and (packed := inflater.unconsumed_tail or file.read(_CHUNK_BYTES)):
         left -= len(inflater.decompress(packed, _CHUNK_BYTES))
     file.seek(0)
     if left <= 0:
-        msg = f"{member} inflates to more than {MAX_MEMBER_BYTES} bytes; expected an image file"
+        msg = f"{member} is too large: it inflates to more than {limit} bytes; expected an image"
         raise UnreadableScan(msg)
 
 
 def _frames_of(data: FileDataset, member: str, rest_bytes: int) -> list[Frame]:
-    count = _integer(data, "NumberOfFrames", 1) or 1
+    count = _integer(data, "NumberOfFrames") or 1
     per_frame = data.get("PerFrameFunctionalGroupsSequence")
     rows, columns = int(data.Rows), int(data.Columns)
     if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE and 0 < count <= MAX_FRAMES):
         msg = f"{rows} x {columns} pixels, {count} frames"
         raise ValueError(msg)
     pixels = _pixel_format(data)
-    syntax = pydicom.uid.UID(pixels.transfer_syntax)
     needed = count * rows * columns * pixels.samples * max(1, pixels.allocated // 8)
-    if syntax.is_compressed:  # how many bytes it takes is known to the decoder only
-        needed = 1
-    truncated = rest_bytes < needed and not syntax.is_deflated
+    if pixels.transfer_syntax not in NATIVE_SYNTAXES:
+        needed = 1  # how many bytes it takes is known to the decoder only
+    deflated = pixels.transfer_syntax == DeflatedExplicitVRLittleEndian
+    stored = pixels, rest_bytes < needed and not deflated
     if not per_frame and count == 1:
-        return [_frame(data, [data], member, None, (pixels, truncated))]
+        return [_frame(data, [data], member, None, stored)]
     shared = [*(data.get("SharedFunctionalGroupsSequence") or [])]
     groups = [*(per_frame or [])]
     return [
-        _frame(data, [*groups[k : k + 1], *shared, data], member, k, (pixels, truncated))
-        for k in range(count)
+        _frame(data, [*groups[k : k + 1], *shared, data], member, k, stored) for k in range(count)
     ]
 
 
@@ -212,55 +245,64 @@ def _frame(
     stored: tuple[PixelFormat, bool],
 ) -> Frame:
     """Build a record; what varies by frame is looked for in `places`, the frame's own group first."""
-    position = _look(places, "PlanePositionSequence", "ImagePositionPatient")
-    orientation = _look(places, "PlaneOrientationSequence", "ImageOrientationPatient")
-    spacing = _look(places, "PixelMeasuresSequence", "PixelSpacing")
-    thickness = _look(places, "PixelMeasuresSequence", "SliceThickness")
-    values = "PixelValueTransformationSequence"
+    values, measures = "PixelValueTransformationSequence", "PixelMeasuresSequence"
     slope = _numbers(_look(places, values, "RescaleSlope"), 1)
     intercept = _numbers(_look(places, values, "RescaleIntercept"), 1)
+    thickness = _numbers(_look(places, measures, "SliceThickness"), 1)
+    orientation = _numbers(_look(places, "PlaneOrientationSequence", "ImageOrientationPatient"), 6)
+    position = _numbers(_look(places, "PlanePositionSequence", "ImagePositionPatient"), 3)
     image_type = _look(places, "CTImageFrameTypeSequence", "FrameType") or data.get("ImageType")
+    sop_class, modality = str(data.SOPClassUID), str(data.get("Modality") or "").strip().upper()
+    patient = str(data.get("PatientID") or "").strip()
     return Frame(
         member=member,
         index=index,
         uid=str(data.get("SOPInstanceUID", "")),
+        patient=hashlib.blake2b(
+            patient.encode(errors="replace"), key=_SALT, digest_size=16
+        ).hexdigest(),
         study=str(data.get("StudyInstanceUID", "")),
         series=str(data.get("SeriesInstanceUID", "")),
         frame_of_reference=str(data.get("FrameOfReferenceUID", "")),
-        series_number=_integer(data, "SeriesNumber", None),
+        series_number=_integer(data, "SeriesNumber"),
         description=str(data.get("SeriesDescription") or ""),
-        modality=str(data.get("Modality") or "").upper(),
-        sop_class=str(data.get("SOPClassUID", "")),
+        modality=modality or ("CT" if sop_class in CT_CLASSES else ""),
+        sop_class=sop_class,
         image_type=_texts(image_type),
-        order=(_integer(data, "InstanceNumber", 0) or 0, index or 0),
+        order=(_integer(data, "InstanceNumber") or 0, index or 0),
         rows=int(data.Rows),
         columns=int(data.Columns),
-        spacing_mm=_numbers(spacing, 2),
-        orientation=_numbers(orientation, 6),
-        position_mm=_numbers(position, 3),
-        thickness_mm=(_numbers(thickness, 1) or (0.0,))[0],
+        spacing_mm=_numbers(_look(places, measures, "PixelSpacing"), 2),
+        orientation=orientation,
+        position_mm=position,
+        thickness_mm=thickness[0] if thickness else 0.0,
         slope=slope[0] if slope else None,
         intercept=intercept[0] if intercept else 0.0,
         rescale_type=str(_look(places, values, "RescaleType") or "").upper().strip(),
         pixels=stored[0],
-        phase=_phase(data, places),
+        tags={**_tags(data, places), IN_PLANE: _in_plane(position, orientation)},
         truncated=stored[1],
     )
 
 
-def _phase(data: Dataset, places: list[Dataset]) -> dict[str, str]:
+def _tags(data: Dataset, places: list[Dataset]) -> dict[str, str]:
     """Return what may tell volumes of one series apart; in multi-frame objects it lies in sequences."""
-    found = {tag: "\\".join(_texts(data.get(tag))) for tag in SPLIT_TAGS}
-    content = "FrameContentSequence"
-    found["AcquisitionNumber"] = str(
-        _look(places, content, "FrameAcquisitionNumber") or found["AcquisitionNumber"]
-    )
+    found = {tag: "\\".join(_texts(data.get(tag))) for tag in SPLIT_TAGS[:-1]}
     for tag, name in (
+        ("AcquisitionNumber", "FrameAcquisitionNumber"),
         ("TemporalPositionIdentifier", "TemporalPositionIndex"),
         ("ContentTime", "StackID"),
     ):
-        found[tag] = str(_look(places, content, name) or found[tag])
+        found[tag] = str(_look(places, "FrameContentSequence", name) or found[tag])
     return found
+
+
+def _in_plane(position: tuple[float, ...] | None, orientation: tuple[float, ...] | None) -> str:
+    """Return where in its own plane a slice begins, in whole mm."""
+    if position is None or orientation is None:
+        return ""
+    axes = orientation[:3], orientation[3:]
+    return str([round(sum(a * b for a, b in zip(axis, position, strict=True))) for axis in axes])
 
 
 def _look(places: list[Dataset], sequence: str, keyword: str) -> Any:
@@ -276,18 +318,17 @@ def _look(places: list[Dataset], sequence: str, keyword: str) -> Any:
 
 
 def _pixel_format(data: FileDataset) -> PixelFormat:
-    meta = getattr(data, "file_meta", None)
-    syntax = str(meta.get("TransferSyntaxUID", "")) if meta is not None else ""
-    allocated = _integer(data, "BitsAllocated", 16) or 16
-    stored = _integer(data, "BitsStored", allocated) or allocated
-    signed = bool(_integer(data, "PixelRepresentation", 0))
+    meta = getattr(data, "file_meta", None) or {}
+    allocated = _integer(data, "BitsAllocated") or 16
+    stored = _integer(data, "BitsStored") or allocated
+    signed = bool(_integer(data, "PixelRepresentation"))
     return PixelFormat(
-        transfer_syntax=syntax or _syntax_without_meta(data),
+        transfer_syntax=str(meta.get("TransferSyntaxUID", "")) or _syntax_without_meta(data),
         allocated=allocated,
         stored=stored,
-        high_bit=_integer(data, "HighBit", stored - 1) or stored - 1,
+        high_bit=_integer(data, "HighBit") or stored - 1,
         signed=signed,
-        samples=_integer(data, "SamplesPerPixel", 1) or 1,
+        samples=_integer(data, "SamplesPerPixel") or 1,
         padding=_padding(data, allocated, signed=signed),
     )
 
@@ -295,31 +336,21 @@ def _pixel_format(data: FileDataset) -> PixelFormat:
 def _syntax_without_meta(data: FileDataset) -> str:
     implicit, little = data.original_encoding
     if implicit:
-        return str(pydicom.uid.ImplicitVRLittleEndian)
-    return str(
-        pydicom.uid.ExplicitVRLittleEndian
-        if little is not False
-        else pydicom.uid.ExplicitVRBigEndian
-    )
+        return ImplicitVRLittleEndian
+    return ExplicitVRBigEndian if little is False else ExplicitVRLittleEndian
 
 
 def _padding(data: Dataset, bits: int, *, signed: bool) -> tuple[int, int] | None:
     """Return the range of stored values that mean "nothing here", in the pixels' own sign."""
-    first = _integer(data, "PixelPaddingValue", None)
+    first = _integer(data, "PixelPaddingValue")
     if first is None:
         return None
-    last = _integer(data, "PixelPaddingRangeLimit", first)
-    ends = [
-        _wrapped(value, bits, signed=signed) for value in (first, first if last is None else last)
-    ]
+    last = _integer(data, "PixelPaddingRangeLimit")
+    # a value that was written with the wrong sign (63536 for -2000) is brought into the pixels' range
+    ends = [value % (1 << bits) for value in (first, first if last is None else last)]
+    if signed:
+        ends = [value - (1 << bits) if value >= 1 << (bits - 1) else value for value in ends]
     return min(ends), max(ends)
-
-
-def _wrapped(value: int, bits: int, *, signed: bool) -> int:
-    """Bring a value that was written with the wrong sign (63536 for -2000) into the pixels' range."""
-    size = 1 << bits
-    value %= size
-    return value - size if signed and value >= size // 2 else value
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
@@ -337,12 +368,12 @@ def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
     return numbers
 
 
-def _integer(data: Dataset, keyword: str, default: int | None) -> int | None:
+def _integer(data: Dataset, keyword: str) -> int | None:
     value = data.get(keyword)
     try:
-        return default if value is None or value == "" else int(value)
+        return None if value is None or value == "" else int(value)
     except (TypeError, ValueError):
-        return default
+        return None
 
 
 def _texts(value: Any) -> tuple[str, ...]:

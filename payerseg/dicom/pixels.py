@@ -38,10 +38,10 @@ def read_pixels(file: IO[bytes], frames: Sequence[Frame]) -> list[np.ndarray]:
     try:
         with quiet():
             found = _decoded(file, frames)
-    except PIXEL_ERRORS as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        msg = f"the pixels of {member} cannot be decoded ({reason}); copy or export it again"
-        raise UnreadableScan(msg) from error
+    except PIXEL_ERRORS as error:  # its text may quote any part of the header
+        what = f"{UID(frames[0].pixels.transfer_syntax).name}: {type(error).__name__}"
+        msg = f"the pixels of {member} cannot be decoded ({what}); copy or export it again"
+        raise UnreadableScan(msg) from None
     return [_checked(array, frame) for array, frame in zip(found, frames, strict=True)]
 
 
@@ -77,6 +77,12 @@ def mask_padding(stored: np.ndarray, frame: Frame) -> tuple[np.ndarray, int]:
     limits = np.iinfo(stored.dtype)
     air = int(np.clip(round((AIR_HU - frame.intercept) / slope), limits.min, limits.max))
     return np.where(outside, stored.dtype.type(air), stored), count
+
+
+def to_hounsfield(stored: np.ndarray, frame: Frame) -> np.ndarray:
+    """Return float32 values, by the frame's own rescaling."""
+    slope = frame.slope if frame.slope is not None else 1.0
+    return (stored * np.float64(slope) + frame.intercept).astype(np.float32)
 
 
 def _decoded(file: IO[bytes], frames: Sequence[Frame]) -> list[np.ndarray]:

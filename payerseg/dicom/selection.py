@@ -1,16 +1,28 @@
-"""Which volume of a study is segmented: by rule, or as the user says. Every verdict has its reason."""
+"""Which volume of a study is segmented: by rule, or as the user says. Every verdict has its reason.
+
+What the rule leaves out of the body is counted: no half of a scan goes missing without a word.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import numpy as np
+
+from payerseg.dicom.geometry import normal_of, positions_along, positions_mm
 from payerseg.dicom.volumes import FoundVolume
+from payerseg.imaging.scan_record import Note
 
 BEST, ALL = "best", "all"
 TRANSVERSE_DEGREES = 40.0
+PARALLEL = 0.98
+"""Least cosine between the normals of two volumes that look along one axis (10 degrees)."""
+FURTHER_MM, NEIGHBOUR_MM = 20.0, 10.0
+"""Another series is named in a review where it shows so much more of the body (about a vertebra), and
+begins no further away than this."""
 
 
 class Choice(StrEnum):
@@ -23,11 +35,12 @@ class Choice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One volume, what happens with it, and why."""
+    """One volume, what happens with it, and why; notes say what else of its study was left out."""
 
     volume: FoundVolume
     choice: Choice
     reason: str
+    notes: tuple[Note, ...] = ()
 
 
 def decide(
@@ -35,8 +48,9 @@ def decide(
 ) -> list[Decision]:
     r"""Decide about every volume.
 
-    The rule, for each study: usable ones first; of these the scanner's own (ORIGINAL\PRIMARY) before
-    derived ones; transverse before other orientations; most slices; thinnest; lowest series number.
+    The rule, for each study of each patient: usable ones first; of these the scanner's own
+    (ORIGINAL\PRIMARY) before derived ones; transverse before other orientations; most slices; thinnest;
+    lowest series number.
 
     Args:
         volumes: of any number of studies.
@@ -49,14 +63,16 @@ def decide(
         In the order given. A study without a usable CT has its best candidate refused.
     """
     volumes = list(volumes)
-    studies: dict[str, list[FoundVolume]] = defaultdict(list)
+    studies: dict[tuple[str, str], list[FoundVolume]] = defaultdict(list)
     for volume in volumes:
-        studies[volume.first.study].append(volume)
+        studies[volume.first.patient, volume.first.study].append(volume)
     verdicts: dict[int, Decision] = {}
     for study in studies.values():
         for decision in _decide_study(study, wanted.strip(), fill_gaps=fill_gaps):
             verdicts[id(decision.volume)] = decision
-    return [verdicts[id(volume)] for volume in volumes]
+    decisions = [verdicts[id(volume)] for volume in volumes]
+    asked = wanted.strip().lower() not in (BEST, ALL)
+    return [_counted(decision, decisions, asked=asked) for decision in decisions]
 
 
 def obstacle(volume: FoundVolume, *, fill_gaps: bool) -> str | None:
@@ -97,7 +113,10 @@ def _decide_study(study: Sequence[FoundVolume], wanted: str, *, fill_gaps: bool)
         # A CT that fails is a failed case where nothing stands for it; a scout beside a CT is not.
         is_ct = volume.problem is not None and volume.problem.kind != "not_ct"
         meant = asked or volume.first.modality == "CT"
-        failed = (wanted.lower() == ALL and is_ct) or (not usable and meant and volume is ranked[0])
+        alone = not any(_same_series(volume, other) for other in usable)
+        failed = (wanted.lower() == ALL and is_ct and alone) or (
+            not usable and meant and volume is ranked[0]
+        )
         choice = Choice.REFUSED if failed else Choice.LEFT
         decisions.append(Decision(volume, choice, obstacle(volume, fill_gaps=fill_gaps) or ""))
     return decisions
@@ -112,6 +131,82 @@ def matches(volume: FoundVolume, wanted: str) -> bool:
         return True
     is_number = wanted.replace("/", "").isdigit()
     return not is_number and wanted.lower() in volume.first.description.lower()
+
+
+def _counted(decision: Decision, decisions: Sequence[Decision], *, asked: bool) -> Decision:
+    """Note on a chosen volume what was left out of its own series, and where others of its study go on.
+
+    Who asked for a series by name knows that others are left out.
+    """
+    if decision.choice is not Choice.CHOSEN:
+        return decision
+    volume = decision.volume
+    others = [d for d in decisions if d.choice is not Choice.CHOSEN]
+    notes: list[Note] = []
+    for other in (d for d in others if _same_series(d.volume, volume)):
+        notes += _left_of_series(volume, other)
+    if not asked:
+        notes += [
+            note
+            for other in others
+            if not _same_series(other.volume, volume)
+            for note in _goes_on(volume, other.volume)
+        ]
+    return replace(decision, notes=tuple(notes))
+
+
+def _left_of_series(volume: FoundVolume, other: Decision) -> list[Note]:
+    """Tell which slices of the volume's own series are not in it, and whether a person must look."""
+    found, count = other.volume, len(other.volume.frames)
+    where = f"{count} images of the series were left out ({found.number}: {other.reason})"
+    if found.first.is_localizer or not _look_along_one_axis(volume, found):
+        return [Note("dicom_left_aside", where)]
+    beyond_mm = _reach(volume, found)
+    outside = sum(beyond_mm > 0.5 * volume.distance_mm)
+    if outside:
+        message = f"{outside} of {count} slices that were left out lie beyond those used: {where}"
+        return [Note("dicom_left_out", message, review=True)]
+    if found.problem is not None:
+        return [Note("dicom_left_out", where, review=True)]
+    return []  # another phase or kernel of the same region; the reason of the choice names it
+
+
+def _goes_on(volume: FoundVolume, other: FoundVolume) -> list[Note]:
+    """Tell where another series of the study shows the next part of the body."""
+    one, two = volume.first, other.first
+    same = (one.patient, one.study, one.frame_of_reference) == (
+        two.patient, two.study, two.frame_of_reference,
+    )  # fmt: skip
+    if other.problem is not None or not same or not _look_along_one_axis(volume, other):
+        return []
+    beyond_mm = _reach(volume, other)
+    further = beyond_mm[beyond_mm > 0.5 * volume.distance_mm]
+    near = NEIGHBOUR_MM + volume.distance_mm + other.distance_mm
+    if not len(further) or max(further) < FURTHER_MM or min(further) > near:
+        return []
+    message = (
+        f"{len(further)} slices of series {other.number} were left out; they show {max(further):.0f} mm "
+        "more of the body beyond the volume used (--series all takes both)"
+    )
+    return [Note("dicom_left_out", message, review=True)]
+
+
+def _reach(volume: FoundVolume, other: FoundVolume) -> np.ndarray:
+    """Return how far each slice of another volume lies beyond this one's ends, mm along its normal."""
+    own = positions_along(volume.frames)
+    places = positions_mm(other.frames) @ normal_of(volume.first)
+    return np.maximum(own.min() - places, places - own.max())
+
+
+def _look_along_one_axis(volume: FoundVolume, other: FoundVolume) -> bool:
+    if not other.first.has_place:
+        return False
+    normal = normal_of(volume.first)
+    return all(abs(normal_of(frame) @ normal) >= PARALLEL for frame in other.frames)
+
+
+def _same_series(one: FoundVolume, other: FoundVolume) -> bool:
+    return (one.first.patient, one.first.series) == (other.first.patient, other.first.series)
 
 
 def _is_transverse(volume: FoundVolume) -> bool:

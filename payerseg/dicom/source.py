@@ -1,7 +1,8 @@
-"""Where DICOM files lie: a folder tree, a zip, or one file. A zip is read in place, never unpacked.
+"""Where DICOM files lie: a folder tree, a zip, or one file; and does a file look like DICOM.
 
-So no name in it can lead anywhere (zip slip), nothing lands on the disk, and memory is bounded by one
-member, whose size is checked before it is read (zip bomb). Standard library only.
+A zip is read in place, never unpacked: no name in it can lead anywhere (zip slip), nothing lands on the
+disk, and memory is bounded by one member, whose size is checked before it is read (zip bomb).
+Standard library only.
 """
 
 from __future__ import annotations
@@ -13,12 +14,20 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
 from typing import IO
 
-from payerseg.dicom.signature import HEAD_BYTES, ZIP_ENDING, is_dicom_head
-from payerseg.errors import UnreadableScan
+from payerseg.errors import UnreadableScan, UsageError
 
+HEAD_BYTES = 132
+MAGIC = b"DICM"
+DIRECTORY_FILE = "DICOMDIR"
+ZIP_ENDING = ".zip"
+USUAL_ENDINGS = (".dcm", ".ima", ".dicom")
+_BARE_STARTS = (b"\x02\x00\x00\x00UL", b"\x08\x00\x00\x00", b"\x08\x00\x01\x00", b"\x08\x00\x05\x00",
+                b"\x08\x00\x08\x00", b"\x08\x00\x16\x00")  # fmt: skip
+"""First elements of files written without preamble: group 2, or group 8 up to the SOP class."""
 MAX_MEMBERS = 500_000
 MAX_MEMBER_BYTES = 1 << 31
 """An enhanced CT of 2000 frames has half of this."""
@@ -29,6 +38,40 @@ MIN_SUSPICIOUS_BYTES = 1 << 28
 _LEFT_ASIDE = ("__MACOSX",)
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError)
 """What `zipfile` raises: RuntimeError for a password, NotImplementedError for a method it lacks."""
+
+
+def is_dicom_head(head: bytes) -> bool:
+    """Tell by the first `HEAD_BYTES` bytes whether a file may be DICOM, with or without a preamble."""
+    return head[128:132] == MAGIC or head.startswith(_BARE_STARTS)
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Tell whether a file may be DICOM; one that may not be read may be it: who reads it says why not."""
+    try:
+        with path.open("rb") as file:
+            return is_dicom_head(file.read(HEAD_BYTES))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+
+
+def is_dicom_source(path: Path) -> bool:
+    """Tell whether a scan is to be looked for in DICOM: a folder, a zip, or a DICOM file."""
+    return path.is_dir() or path.suffix.lower() == ZIP_ENDING or is_dicom_file(path)
+
+
+def require_pydicom() -> None:
+    """Refuse to go on without the extra.
+
+    Raises:
+        UsageError: pydicom is not installed; says how to install it.
+    """
+    if find_spec("pydicom") is None:
+        msg = (
+            "DICOM input needs pydicom, which is not installed; run: pip install 'payerseg[dicom]'"
+        )
+        raise UsageError(msg)
 
 
 @dataclass(slots=True)
@@ -64,7 +107,7 @@ class DicomSource:
         if self._zip is not None:
             names = [item.filename for item in self._zip.infolist() if not item.is_dir()]
         elif self.root.is_dir():
-            names = list(_walk(self.root))
+            names = list(_walk(self.root, self.left_aside))
         else:
             return [self.root.name]
         shown = sorted({name for name in names if not _hidden(name)})
@@ -80,12 +123,16 @@ class DicomSource:
         return self._path(name).stat().st_size
 
     def is_dicom(self, name: str) -> bool:
-        """Tell by its first bytes whether a member may be DICOM; what cannot be read is not."""
+        """Tell by its first bytes whether a member may be DICOM.
+
+        Raises:
+            UnreadableScan: it cannot be opened or unpacked.
+        """
         try:
             with self._stream(name) as file:
                 return is_dicom_head(file.read(HEAD_BYTES))
-        except BROKEN_ZIP:
-            return False
+        except BROKEN_ZIP as error:
+            raise UnreadableScan(_cannot_read(name, error)) from error
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
@@ -100,14 +147,11 @@ class DicomSource:
                 msg = f"{name} has {size} bytes; expected at most {MAX_MEMBER_BYTES} for one image file"
                 raise UnreadableScan(msg)
             file = self._stream(name)
-            if (
-                self._zip is not None
-            ):  # seeking back in a compressed stream starts again from its head
+            if self._zip is not None:  # seeking back in it would start again from its head
                 with file:
                     file = io.BytesIO(file.read())
         except (*BROKEN_ZIP, KeyError) as error:
-            msg = f"{name} cannot be read ({_why(error)}); copy or export it again"
-            raise UnreadableScan(msg) from error
+            raise UnreadableScan(_cannot_read(name, error)) from error
         with file:
             yield file
 
@@ -115,7 +159,13 @@ class DicomSource:
         return self._zip.open(name) if self._zip is not None else self._path(name).open("rb")
 
     def _path(self, name: str) -> Path:
-        return self.root / name if self.root.is_dir() else self.root
+        if not self.root.is_dir():
+            return self.root
+        inside = PurePosixPath(name)
+        if inside.is_absolute() or ".." in inside.parts:
+            msg = f"{name} leads out of {self.root}; expected a file in it"
+            raise UnreadableScan(msg)
+        return self.root / name
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
@@ -149,9 +199,14 @@ def _check_zip(archive: zipfile.ZipFile, path: Path) -> None:
         raise UnreadableScan(msg)
 
 
-def _walk(root: Path) -> Iterator[str]:
+def _walk(root: Path, left_aside: list[str]) -> Iterator[str]:
     """Yield names below a folder; linked folders are not followed, so there are no loops."""
-    for folder, subfolders, files in os.walk(root):
+
+    def tell(error: OSError) -> None:
+        where = Path(error.filename).relative_to(root).as_posix()
+        left_aside.append(f"the folder {where} cannot be read: {_why(error)}")
+
+    for folder, subfolders, files in os.walk(root, onerror=tell):
         subfolders[:] = sorted(name for name in subfolders if not _hidden(name))
         below = Path(folder).relative_to(root)
         for name in files:
@@ -164,6 +219,13 @@ def _hidden(name: str) -> bool:
     return last.startswith(".") or any(part in _LEFT_ASIDE for part in name.split("/"))
 
 
+def _cannot_read(name: str, error: Exception) -> str:
+    cure = "give yourself the right to read it"
+    if not isinstance(error, PermissionError):
+        cure = "copy or export it again"
+    return f"{name} cannot be read: {_why(error)}; {cure}"
+
+
 def _why(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return text.splitlines()[0]
+    return text.splitlines()[0].lower()

@@ -15,7 +15,7 @@ from payerseg import records
 from payerseg.errors import UnreadableScan
 
 SERIES_SUFFIX = ".dicomseries"
-SERIES_FORMAT = 1
+SERIES_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,14 @@ class SeriesReference:
         members: the scan's files, names below the source with "/"; for a single file its own name.
         frames: member to the frames that belong to the scan, where a file holds others too.
         reason: why this series was chosen, for people.
+        notes: what was noticed when it was put together: code, message, whether a person must look.
     """
 
     source: Path
     members: tuple[str, ...]
     frames: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     reason: str = ""
+    notes: tuple[tuple[str, str, bool], ...] = ()
 
     @property
     def files(self) -> list[Path]:

@@ -20,7 +20,7 @@ from payerseg.config.dicom import INPUT_PREFIX, DicomInventoryConfig
 from payerseg.config.installation import programs_parent
 from payerseg.config.load import section_to_dict
 from payerseg.dicom.names import distinct_names, series_names, source_name
-from payerseg.dicom.signature import DIRECTORY_FILE, ZIP_ENDING, is_dicom_file, require_pydicom
+from payerseg.dicom.source import DIRECTORY_FILE, ZIP_ENDING, is_dicom_file, require_pydicom
 from payerseg.domain.series_reference import SERIES_SUFFIX, SeriesReference
 from payerseg.driver.child_env import child_environment
 from payerseg.driver.inputs import Refusal, scan_suffix, scans_below, tidy_path
@@ -99,7 +99,14 @@ def find_series(
     """
     require_pydicom()
     answers = _ask(sources, settings, work)
-    named = _named(answers)
+    named = name_series(
+        {
+            answer.source: [
+                (item["members"], item["number"]) for item in (answer.facts or {}).get("found", ())
+            ]
+            for answer in answers
+        }
+    )
     scans: list[Path] = []
     refusals: list[Refusal] = []
     notes: list[str] = []
@@ -242,13 +249,13 @@ def _answer(source: Path, name: str, folder: Path, heard: Mapping[str, Event]) -
     return _Answer(source, records.read(dict[str, Any], path, "run the same command again"))
 
 
-def _named(answers: Sequence[_Answer]) -> dict[Path, list[str]]:
-    """Name the volumes of all inputs; where two inputs use a name, the folders above tell them apart."""
-    named = {}
-    for answer in answers:
-        found = (answer.facts or {}).get("found", [])
-        series = [(item["members"], item["number"]) for item in found]
-        named[answer.source] = series_names(answer.source, series)
+def name_series(found: Mapping[Path, Sequence[tuple[Sequence[str], str]]]) -> dict[Path, list[str]]:
+    """Name the volumes of all inputs; where two inputs use a name, the folders above tell them apart.
+
+    Args:
+        found: source to the files and the number of each of its volumes, as for `series_names`.
+    """
+    named = {source: series_names(source, series) for source, series in found.items()}
     uses = Counter(name for names in named.values() for name in names)
     qualified = {
         source: [f"{source_name(source.parent)}_{n}" if uses[n] > 1 else n for n in names]
@@ -270,7 +277,9 @@ def _nothing_found(answer: _Answer) -> Refusal:
 def _write_reference(path: Path, answer: _Answer, item: Mapping[str, Any]) -> Path:
     """Write a series file in one step; one that says the same is left untouched."""
     frames = {name: tuple(kept) for name, kept in item["frames"].items()}
-    text = SeriesReference(answer.source, tuple(item["members"]), frames, item["reason"]).to_json()
+    notes = tuple((code, message, review) for code, message, review in item["notes"])
+    members = tuple(item["members"])
+    text = SeriesReference(answer.source, members, frames, item["reason"], notes).to_json()
     if os.path.isfile(path) and path.read_bytes() == text.encode():
         return path
     write_text(path, text)

@@ -1,32 +1,37 @@
 """DICOM Segmentation objects, one coded segment per vertebra; needs the extra `dicom`.
 
-The object refers to the slices of the source series, so that series must be at hand. Labels are
-brought onto its slices one by one (nearest voxel), whatever order or direction either side has;
-the share of the label map that lands there proves that both belong together. The written file is
-re-opened and compared voxel by voxel.
+The object refers to the slices of the source series, so that series must be at hand; the DICOM reader
+says which slices are a volume. Labels are brought onto them one by one (nearest voxel), whatever order
+or direction either side has; the share of the label map that lands there proves that both belong
+together. The written file is re-opened and compared voxel by voxel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import numpy as np
 import pydicom
 from highdicom.seg import Segmentation, SegmentDescription, segread
+from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
-from payerseg.dicom.checks import CT_CLASSES
-from payerseg.dicom.headers import DECODING_ERRORS, quiet
-from payerseg.dicom.series import series_digest
+from payerseg.dicom.geometry import axes_of, normal_of
+from payerseg.dicom.headers import DECODING_ERRORS, Frame, quiet
+from payerseg.dicom.inventory import take_inventory
+from payerseg.dicom.series import find_again, series_digest
 from payerseg.dicom.source import DicomSource
+from payerseg.dicom.volumes import FoundVolume
 from payerseg.domain.colors import color_of
 from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import Region, Vertebra
 from payerseg.domain.volume import Volume
-from payerseg.errors import GridMismatch, InputError, UnreadableScan, UsageError
+from payerseg.errors import GridMismatch, InputError, PayersegError, UsageError
 from payerseg.exports.case_result import CaseResult, DicomOrigin
 from payerseg.imaging.resample import resample
 from payerseg.version import __version__
@@ -44,17 +49,38 @@ THORACIC_SPINE = Code("122495006", "SCT", "Thoracic spine")
 _ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
 COVERAGE = 0.98
 """Least share of the label map's volume that must land on the source's slices."""
-CT_IMAGE_STORAGE, *MULTI_FRAME_CLASSES = CT_CLASSES
 SERIES_NUMBER = 900
 REQUIRED_IF_EMPTY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",
 )  # fmt: skip
 """Type 2 of the patient, study and frame of reference modules (DICOM PS3.3 C.7)."""
+NEEDED = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+"""A DICOM object refers to others by these; all but the first are the same for all slices."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVolume:
+    """A volume of CT slices that can be referred to.
+
+    Attributes:
+        root: folder, zip or file that holds it.
+        volume: its frames, sorted along the normal.
+    """
+
+    root: Path
+    volume: FoundVolume
+
+    def slice_grids(self) -> list[Grid]:
+        """Return the one-slice grid of every frame."""
+        return [_slice_grid(frame, self.volume.distance_mm) for frame in self.volume.frames]
 
 
 def export_dicom_seg(
-    cases: Iterable[CaseResult], folder: Path, source: Path | None = None
+    cases: Iterable[CaseResult],
+    folder: Path,
+    source: Path | None = None,
+    tell_failed: Callable[[str, PayersegError], None] | None = None,
 ) -> list[Path]:
     """Write `<case>_seg.dcm` for each case whose source series is found.
 
@@ -63,37 +89,60 @@ def export_dicom_seg(
         folder: where to.
         source: folder tree or zip with the DICOM series of one or more cases; None for cases that
             came from DICOM: their series is taken from where the run found it.
+        tell_failed: gets the id and the reason of a case that cannot be written, and the others go on;
+            None: the first such case raises.
+
+    Returns:
+        The files written.
 
     Raises:
         UsageError: the tree holds no CT series, or a case's own series is not known.
         GridMismatch: no series of the tree fits a case.
+        InputError: the series lacks what a Segmentation must refer to.
     """
-    given = None if source is None else find_ct_series(source)
+    given = None if source is None else find_ct_volumes(source)
     written = []
     for case in cases:
-        labels = case.read_labels()
-        origin = case.dicom_origin()
-        series = _own_series(case.case_id, origin) if given is None else _narrowed(given, origin)
-        slices, frames = _fitting(labels, series, case.case_id)
         path = folder / f"{case.case_id}_seg.dcm"
-        write_dicom_seg(frames, slices, path)
-        written.append(path)
+        try:
+            origin = case.dicom_origin()
+            found = _own_volume(case.case_id, origin) if given is None else _narrowed(given, origin)
+            fitting, labels = _fitting(case.read_labels(), found, case.case_id)
+            _require_one_patient(fitting, given or [])
+            write_dicom_seg(labels, fitting, path)
+        except PayersegError as error:
+            if tell_failed is None:
+                raise
+            tell_failed(case.case_id, error)
+        else:
+            written.append(path)
     return written
 
 
-def find_ct_series(source: Path) -> list[list[pydicom.Dataset]]:
-    """Read the CT series of a folder or zip, each sorted along its normal; pixels are left unread.
+def find_ct_volumes(root: Path) -> list[SourceVolume]:
+    """Find the CT volumes of a folder or zip as a run does; most pixels are left unread.
 
     Raises:
         UsageError: there is none.
     """
-    with DicomSource(source) as opened:
-        names = [name for name in opened.names() if opened.is_dicom(name)]
-        return _group(opened, names)
+    inventory = take_inventory(root.resolve())
+    found = [
+        SourceVolume(inventory.source, volume)
+        for volume in inventory.volumes
+        if volume.problem is None or volume.problem.fillable
+    ]
+    if not found:
+        reasons = [
+            f"series {v.number}: {v.problem.message}" for v in inventory.volumes if v.problem
+        ]
+        why = "; ".join([*reasons, *inventory.remarks]) or "nothing in it is DICOM"
+        msg = f"{root} holds no CT volume ({why}); expected the series that was segmented"
+        raise UsageError(msg)
+    return found
 
 
-def _own_series(case_id: str, origin: DicomOrigin | None) -> list[list[pydicom.Dataset]]:
-    """Read the series that a case came from.
+def _own_volume(case_id: str, origin: DicomOrigin | None) -> list[SourceVolume]:
+    """Find the volume that a case came from.
 
     Raises:
         UsageError: it did not come from DICOM, or the files are no longer there.
@@ -105,117 +154,214 @@ def _own_series(case_id: str, origin: DicomOrigin | None) -> list[list[pydicom.D
         )
         raise UsageError(msg)
     with DicomSource(origin.reference.source) as opened:
-        return _group(opened, origin.reference.members)
+        volume = find_again(opened, origin.reference, fill_gaps=True)
+    return [SourceVolume(origin.reference.source, volume)]
 
 
-def _narrowed(
-    series: list[list[pydicom.Dataset]], origin: DicomOrigin | None
-) -> list[list[pydicom.Dataset]]:
-    """Return the very series that was segmented, if it is known and there; else all."""
+def _narrowed(found: list[SourceVolume], origin: DicomOrigin | None) -> list[SourceVolume]:
+    """Return the volumes of the very series that was segmented, if it is known and there; else all."""
     if origin is None:
-        return series
-    same = [one for one in series if series_digest(str(one[0].SeriesInstanceUID)) == origin.digest]
-    return same or series
+        return found
+    same = [one for one in found if series_digest(one.volume.first.series) == origin.digest]
+    return same or found
 
 
-def _group(source: DicomSource, names: Iterable[str]) -> list[list[pydicom.Dataset]]:
-    """Read CT slices and group them by series, each sorted along its normal."""
-    found: dict[str, list[pydicom.Dataset]] = {}
-    n_multi_frame = 0
-    for name in names:
-        try:
-            with source.open(name) as file, quiet():
-                dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-        except (*DECODING_ERRORS, UnreadableScan):
-            continue
-        n_multi_frame += dataset.get("SOPClassUID") in MULTI_FRAME_CLASSES
-        if dataset.get("SOPClassUID") == CT_IMAGE_STORAGE and "ImagePositionPatient" in dataset:
-            found.setdefault(str(dataset.SeriesInstanceUID), []).append(_completed(dataset))
-    if not found:
-        which = (
-            "only multi-frame CT, which this export cannot refer to"
-            if n_multi_frame
-            else "no CT slice"
-        )
+def _fitting(
+    labels: Volume, found: list[SourceVolume], case_id: str
+) -> tuple[SourceVolume, np.ndarray]:
+    """Return the volume on whose slices the labels land, and the labels there.
+
+    Raises:
+        GridMismatch: on none of them, or on two.
+    """
+    whole_ml = np.count_nonzero(labels.array) * _voxel_mm3(labels.grid) / 1000
+    if whole_ml == 0:
+        msg = f"{case_id} has no labelled voxel; there is nothing to write"
+        raise InputError(msg)
+    fits, shares = [], []
+    for source in found:
+        grids = source.slice_grids()
+        planes = labels_on_slices(labels, grids)
+        # by the mean distance of the slices, not their thickness
+        landed_ml = np.count_nonzero(planes) * _mean_voxel_mm3(source.volume) / 1000
+        shares.append(landed_ml / whole_ml)
+        if COVERAGE <= shares[-1] <= 2 - COVERAGE:
+            fits.append((source, planes))
+    if len(fits) != 1:
+        percent = ", ".join(f"{100 * share:.0f} %" for share in shares) or "none"
         msg = (
-            f"{source.root} holds {which}; expected the series that was segmented, as single slices"
+            f"{len(fits)} of {len(found)} CT series fit {case_id} (share of its labels that lands "
+            f"on each: {percent}); expected one. Give the folder of the series that was segmented"
         )
-        raise UsageError(msg)
-    return [sorted(group, key=_along_normal) for group in found.values()]
+        raise GridMismatch(msg)
+    return fits[0]
 
 
-def _completed(dataset: pydicom.Dataset) -> pydicom.Dataset:
-    """Give a slice the empty values that its type must have; de-identified files often lack them."""
-    for name in REQUIRED_IF_EMPTY:
-        if name not in dataset:
-            setattr(dataset, name, "")
-    return dataset
+def _require_one_patient(source: SourceVolume, given: Iterable[SourceVolume]) -> None:
+    first = source.volume.first
+    others = {one.volume.first.patient for one in given if one.volume.first.series == first.series}
+    if others - {first.patient}:
+        msg = (
+            f"series {source.volume.number} is stored under one SeriesInstanceUID with slices of another "
+            "patient, so no reference to it is sure; give --source with the files of one patient"
+        )
+        raise InputError(msg)
 
 
-def slice_grid(dataset: pydicom.Dataset) -> Grid:
-    """Return the one-slice grid of a CT slice."""
-    rows, columns = (np.asarray(dataset.ImageOrientationPatient[k : k + 3], float) for k in (3, 0))
-    row_mm, column_mm = (float(v) for v in dataset.PixelSpacing)
-    direction = np.column_stack([columns, rows, np.cross(columns, rows)])
-    thickness = float(dataset.get("SliceThickness") or 1.0)
-    shape = (1, int(dataset.Rows), int(dataset.Columns))
-    origin = tuple(float(v) for v in dataset.ImagePositionPatient)
-    return Grid(shape, (column_mm, row_mm, thickness), origin, tuple(direction.ravel()))
+def _slice_grid(frame: Frame, distance_mm: float) -> Grid:
+    row_mm, column_mm = frame.spacing_mm or (1.0, 1.0)
+    direction = np.column_stack([*axes_of(frame), normal_of(frame)])
+    return Grid(
+        (1, frame.rows, frame.columns),
+        (column_mm, row_mm, distance_mm),
+        frame.position_mm or (0.0, 0.0, 0.0),
+        tuple(direction.ravel()),
+    )
 
 
-def labels_on_slices(labels: Volume, slices: Sequence[pydicom.Dataset]) -> np.ndarray:
-    """Bring a label map onto DICOM slices, nearest voxel.
+def labels_on_slices(labels: Volume, slices: Iterable[Grid]) -> np.ndarray:
+    """Bring a label map onto slices, nearest voxel.
 
     Returns:
         uint8 (slice, row, column).
     """
-    array = labels.array.astype(np.uint8)
-    volume = labels.with_array(array)
+    volume = labels.with_array(labels.array.astype(np.uint8))
     planes = [
-        resample(volume, onto=slice_grid(one), interpolation="nearest", outside=0).array[0]
-        for one in slices
+        resample(volume, onto=grid, interpolation="nearest", outside=0).array[0] for grid in slices
     ]
     return np.stack(planes).astype(np.uint8)
 
 
-def write_dicom_seg(frames: np.ndarray, slices: Sequence[pydicom.Dataset], path: Path) -> None:
+def _voxel_mm3(grid: Grid) -> float:
+    return abs(float(np.linalg.det(grid.matrix[:3, :3])))
+
+
+def _mean_voxel_mm3(volume: FoundVolume) -> float:
+    ends = [np.asarray(frame.position_mm) for frame in (volume.frames[0], volume.frames[-1])]
+    reach = abs(float((ends[1] - ends[0]) @ normal_of(volume.first)))
+    row_mm, column_mm = volume.first.spacing_mm or (1.0, 1.0)
+    return reach / (len(volume.frames) - 1) * row_mm * column_mm
+
+
+def write_dicom_seg(labels: np.ndarray, source: SourceVolume, path: Path) -> None:
     """Write and verify one Segmentation object.
 
     Args:
-        frames: uint8 (slice, row, column) VerSe labels.
-        slices: the source, in the same order.
+        labels: uint8 (slice, row, column) VerSe labels, a slice for each frame of the source.
+        source: what was segmented.
         path: the file.
 
     Raises:
+        InputError: the source lacks what must be referred to.
         GridMismatch: the written file, re-opened, holds something else.
     """
-    present = [v for v in Vertebra if np.any(frames == v.verse_label)]
+    images = _source_images(source)
+    present = [v for v in Vertebra if np.any(labels == v.verse_label)]
     numbers = np.zeros(256, np.uint8)
     for number, vertebra in enumerate(present, start=1):
         numbers[vertebra.verse_label] = number
     segments = [_describe(number, vertebra) for number, vertebra in enumerate(present, start=1)]
-    segmentation = Segmentation(
-        source_images=list(slices),
-        pixel_array=numbers[frames],
-        segmentation_type="BINARY",
-        segment_descriptions=segments,
-        series_instance_uid=hd.UID(),
-        series_number=SERIES_NUMBER,
-        sop_instance_uid=hd.UID(),
-        instance_number=1,
-        manufacturer="payerseg",
-        manufacturer_model_name="payerseg",
-        software_versions=__version__,
-        device_serial_number="1",
-        series_description="Vertebrae (payerseg)",
-        content_label="VERTEBRAE",
-        content_description="Vertebrae by payerseg",
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        omit_empty_frames=True,
-    )
+    positions = [
+        hd.PlanePositionSequence("PATIENT", frame.position_mm) for frame in source.volume.frames
+    ]
+    try:
+        with quiet():
+            segmentation = Segmentation(
+                source_images=images,
+                pixel_array=numbers[labels],
+                plane_positions=positions,
+                segmentation_type="BINARY",
+                segment_descriptions=segments,
+                series_instance_uid=hd.UID(),
+                series_number=SERIES_NUMBER,
+                sop_instance_uid=hd.UID(),
+                instance_number=1,
+                manufacturer="payerseg",
+                manufacturer_model_name="payerseg",
+                software_versions=__version__,
+                device_serial_number="1",
+                series_description="Vertebrae (payerseg)",
+                content_label="VERTEBRAE",
+                content_description="Vertebrae by payerseg",
+                transfer_syntax_uid=ExplicitVRLittleEndian,
+                omit_empty_frames=True,
+            )
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        msg = f"series {source.volume.number} cannot be referred to: {error}"
+        raise InputError(msg) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     segmentation.save_as(path)
-    _verify(path, numbers[frames], slices)
+    _verify(path, numbers[labels], images, source.volume.frames)
+
+
+def _source_images(source: SourceVolume) -> list[Dataset]:
+    """Read the headers of the source: one for each slice, or the one file that holds all.
+
+    Raises:
+        InputError: a tag is missing or not the same in all, or the frames lie in several files.
+    """
+    frames = source.volume.frames
+    members = list(dict.fromkeys(frame.member for frame in frames))
+    if frames[0].index is not None and len(members) > 1:
+        msg = (
+            f"series {source.volume.number} lies in {len(members)} multi-frame files; a DICOM "
+            "Segmentation can refer to one only"
+        )
+        raise InputError(msg)
+    images = []
+    with DicomSource(source.root) as opened:
+        for member in members:
+            with opened.open(member) as file, quiet():
+                try:
+                    images.append(pydicom.dcmread(file, stop_before_pixels=True, force=True))
+                except DECODING_ERRORS as error:
+                    msg = f"{member} cannot be read again ({type(error).__name__}); did it change?"
+                    raise InputError(msg) from None
+    for name in NEEDED:
+        found = [str(image.get(name) or "") for image in images]
+        if not all(found):
+            msg = f"{members[found.index('')]} has no {name}; a DICOM Segmentation must refer to it"
+            raise InputError(msg)
+        n_expected = len(images) if name == NEEDED[0] else 1
+        if len(set(found)) != n_expected:
+            msg = (
+                f"the {len(images)} files of series {source.volume.number} have {len(set(found))} "
+                f"values of {name}; expected {n_expected}: a DICOM Segmentation could not refer to them"
+            )
+            raise InputError(msg)
+    return [_completed(image, source.volume) for image in images]
+
+
+def _completed(image: Dataset, volume: FoundVolume) -> Dataset:
+    """Give a header what de-identified files often lack: empty values of type 2, and one geometry.
+
+    Of a multi-frame file the geometry is brought into the shared group: the reader has made sure that
+    its frames agree.
+    """
+    for name in REQUIRED_IF_EMPTY:
+        if name not in image:
+            setattr(image, name, "")
+    first = volume.first
+    measures: dict[str, Any] = {
+        "PixelSpacing": list(first.spacing_mm or ()),
+        "SliceThickness": first.thickness_mm or volume.distance_mm,
+    }
+    plane = {"ImageOrientationPatient": list(first.orientation or ())}
+    if first.index is None:
+        _set(image, **measures, **plane)
+        return image
+    groups = image.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    shared = groups[0]
+    shared.PixelMeasuresSequence = [_set(Dataset(), **measures)]
+    shared.PlaneOrientationSequence = [_set(Dataset(), **plane)]
+    image.SharedFunctionalGroupsSequence = [shared]
+    return image
+
+
+def _set(data: Dataset, **values: Any) -> Dataset:
+    for name, value in values.items():
+        setattr(data, name, value)
+    return data
 
 
 def type_code(vertebra: Vertebra) -> Code:
@@ -247,61 +393,21 @@ def _describe(number: int, vertebra: Vertebra) -> SegmentDescription:
     )
 
 
-def _fitting(
-    labels: Volume, series: list[list[pydicom.Dataset]], case_id: str
-) -> tuple[list[pydicom.Dataset], np.ndarray]:
-    """Return the series on which the labels land, and the labels there.
-
-    Raises:
-        GridMismatch: on none of them, or on two.
-    """
-    whole_ml = np.count_nonzero(labels.array) * _voxel_mm3(labels.grid) / 1000
-    if whole_ml == 0:
-        msg = f"{case_id} has no labelled voxel; there is nothing to write"
-        raise InputError(msg)
-    fits, shares = [], []
-    for slices in series:
-        if len(slices) < 2:
-            continue
-        frames = labels_on_slices(labels, slices)
-        landed_ml = np.count_nonzero(frames) * _slab_mm3(slices) / 1000
-        shares.append(landed_ml / whole_ml)
-        if COVERAGE <= shares[-1] <= 2 - COVERAGE:
-            fits.append((slices, frames))
-    if len(fits) != 1:
-        percent = ", ".join(f"{100 * share:.0f} %" for share in shares) or "none"
-        msg = (
-            f"{len(fits)} of {len(series)} CT series fit {case_id} (share of its labels that lands "
-            f"on each: {percent}); expected one. Give the folder of the series that was segmented"
-        )
-        raise GridMismatch(msg)
-    return fits[0]
-
-
-def _voxel_mm3(grid: Grid) -> float:
-    return abs(float(np.linalg.det(grid.matrix[:3, :3])))
-
-
-def _slab_mm3(slices: Sequence[pydicom.Dataset]) -> float:
-    """Return the volume of a pixel by the mean distance of the slices, not their thickness."""
-    reach = abs(_along_normal(slices[-1]) - _along_normal(slices[0])) / (len(slices) - 1)
-    return reach * float(slices[0].PixelSpacing[0]) * float(slices[0].PixelSpacing[1])
-
-
-def _along_normal(dataset: pydicom.Dataset) -> float:
-    orientation = np.asarray(dataset.ImageOrientationPatient, float)
-    normal = np.cross(orientation[:3], orientation[3:])
-    return float(normal @ np.asarray(dataset.ImagePositionPatient, float))
-
-
-def _verify(path: Path, numbers: np.ndarray, slices: Sequence[pydicom.Dataset]) -> None:
+def _verify(
+    path: Path, numbers: np.ndarray, images: list[Dataset], frames: Iterable[Frame]
+) -> None:
+    options: dict[str, bool] = {
+        "combine_segments": True,
+        "ignore_spatial_locations": False,
+        "assert_missing_frames_are_empty": True,
+    }
     read = segread(path)
-    back = read.get_pixels_by_source_instance(
-        [one.SOPInstanceUID for one in slices],
-        combine_segments=True,
-        ignore_spatial_locations=False,
-        assert_missing_frames_are_empty=True,
-    )
+    uids = [image.SOPInstanceUID for image in images]
+    of_one_file = [frame.index + 1 for frame in frames if frame.index is not None]
+    if of_one_file:
+        back = read.get_pixels_by_source_frame(uids[0], of_one_file, **options)
+    else:
+        back = read.get_pixels_by_source_instance(uids, **options)
     if not np.array_equal(back, numbers):
         msg = f"{path.name}, re-opened, differs from the labels in {np.sum(back != numbers)} voxels"
         raise GridMismatch(msg)

@@ -49,7 +49,7 @@ DRIVER_MAY_IMPORT = (
     "payerseg.errors",
     "payerseg.config",
     "payerseg.dicom.names",  # standard library only
-    "payerseg.dicom.signature",
+    "payerseg.dicom.source",
     "payerseg.domain.series_reference",
     "payerseg.domain.vertebra",  # names and labels; needs no numpy
     "payerseg.results.artifacts",

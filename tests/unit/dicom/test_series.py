@@ -130,19 +130,80 @@ def test_padding_that_may_be_tissue_is_left(dicom, ct, tmp_path):
     assert np.array_equal(raw.values(), ct.array)
 
 
-def test_gantry_tilt_shears_the_grid_and_no_voxel(dicom, ct, tmp_path):
-    matrix = ct.grid.matrix
-    c, s = np.cos(TILT), np.sin(TILT)
-    matrix[:3, 1] = (
-        np.array([0, c, s]) * ct.grid.spacing_mm[1]
-    )  # slices tilt, the table goes on along z
-    tilted = dicom.phantom(Grid.from_matrix(ct.grid.shape, matrix))
-    raw = dicom.read(dicom.save(dicom.slices(tilted, GantryDetectorTilt=15), tmp_path / "s"))
-    assert not raw.grid.is_orthonormal
-    assert raw.grid.same_space_as(tilted.grid, 1e-3)
-    assert np.array_equal(raw.values(), tilted.array)
+def tilted(grid, angle):
+    """Slices turned about x while the table goes on along z."""
+    matrix = grid.matrix
+    matrix[:3, 1] = np.array([0, np.cos(angle), np.sin(angle)]) * grid.spacing_mm[1]
+    return Grid.from_matrix(grid.shape, matrix)
+
+
+@pytest.mark.parametrize("angle", [TILT, -TILT])
+@pytest.mark.parametrize("signed", [0, 1])
+def test_a_gantry_tilt_is_undone_within_the_planes(dicom, tmp_path, angle, signed):
+    """Straight lines of values stay where they are in the world, on a grid that ITK can hold."""
+    sheared = tilted(dicom.grid(), angle)
+    points = sheared.map_indices_to_world(np.indices(sheared.shape).reshape(3, -1).T)
+    slope = np.array([2.0, 3.0, -1.5])
+    values = np.rint(points @ slope).reshape(sheared.shape).astype(np.int16)
+    tags = {"PixelRepresentation": signed, "RescaleIntercept": 0 if signed else -1024}
+    files = dicom.slices(Volume(values, sheared), GantryDetectorTilt=15, **tags)
+    raw = dicom.read(dicom.save(files, tmp_path / "s"))
+    assert raw.grid.is_orthonormal
+    assert raw.array.dtype.kind == ("i" if signed else "u")
+    found = raw.values()
+    places = raw.grid.map_indices_to_world(np.indices(raw.grid.shape).reshape(3, -1).T)
+    inside = sheared.map_world_to_indices(places)
+    inside = np.all((inside >= 0) & (inside <= np.array(sheared.shape) - 1), axis=1)
+    assert np.sum(inside) > 0.85 * values.size
+    assert np.max(np.abs(found.ravel()[inside] - places[inside] @ slope)) <= 1.01
+    corners = found[0, -1, 0], found[-1, 0, 0]
+    assert -1024 in corners  # air where a slice has no pixels
     assert raw.facts["gantry_tilt_degrees"] == pytest.approx(15, abs=0.01)
-    assert "tilted by 15.0 degrees" in next(n.message for n in raw.notes if n.code == "gantry_tilt")
+    note = next(note.message for note in raw.notes if note.code == "gantry_tilt")
+    assert "tilted by 15.0 degrees" in note
+    assert "onto a rectangular grid" in note
+
+
+def test_what_is_written_of_a_tilted_series_opens_in_itk(dicom, tmp_path):
+    from payerseg.imaging.files import write_labels, write_volume
+
+    files = dicom.slices(dicom.phantom(tilted(dicom.grid(), TILT)))
+    raw = dicom.read(dicom.save(files, tmp_path / "s"))
+    write_volume(Volume(raw.values().astype(np.int16), raw.grid), tmp_path / "ct.nii.gz")
+    labels = Volume((raw.values() > 300).astype(np.uint8), raw.grid)
+    write_labels(labels, tmp_path / "seg.nii.gz", raw.source)
+    for name in ("ct.nii.gz", "seg.nii.gz"):
+        image = sitk.ReadImage(str(tmp_path / name))  # refuses a sheared matrix
+        assert volume_from_itk(image).grid.same_space_as(raw.grid)
+
+
+def test_rounding_of_positions_is_no_tilt(dicom, ct, tmp_path):
+    files = dicom.slices(ct)
+    for k, data in enumerate(files):
+        x, y, z = data.ImagePositionPatient
+        data.ImagePositionPatient = [x, float(y) + 0.004 * k, z]
+    raw = dicom.read(dicom.save(files, tmp_path / "s"))
+    assert np.array_equal(raw.values(), ct.array)
+    assert "gantry_tilt" not in {note.code for note in raw.notes}
+
+
+def test_two_bodies_in_turn_are_refused(dicom, ct, tmp_path):
+    other = dicom.phantom(Grid(ct.grid.shape, ct.grid.spacing_mm, (-47.5, -40.25, 102.125)), seed=1)
+    flipped = Volume(np.roll(other.array, 12, axis=2), other.grid)
+    one = dicom.slices(ct)
+    uids = {n: one[0][n].value for n in ("SeriesInstanceUID", "StudyInstanceUID")}
+    folder = dicom.save([*one, *dicom.slices(flipped, **uids)], tmp_path / "s")
+    with pytest.raises(BadGeometry, match="slices of different content interleave"):
+        dicom.read(folder)
+
+
+def test_cut_instance_uids_are_told(dicom, ct, tmp_path):
+    files = dicom.slices(ct)
+    for k, data in enumerate(files):
+        data.SOPInstanceUID = f"1.2.{k // 3}"
+    raw = dicom.read(dicom.save(files, tmp_path / "s"))
+    assert np.array_equal(raw.values(), ct.array)
+    assert "12 slices have 4 SOPInstanceUIDs" in str(raw.notes)
 
 
 def test_rounded_positions_are_even(dicom, tmp_path):
@@ -246,6 +307,16 @@ def test_filled_gaps_are_straight_lines_and_ask_for_a_look(dicom, tmp_path):
     assert np.allclose(raw.values(), ramp, atol=0.01)
     note = next(n for n in raw.notes if n.code == "dicom_slices_interpolated")
     assert "3 of 16" in note.message
+
+
+def test_thick_and_thin_slices_are_brought_to_the_finer_step(dicom, tmp_path):
+    grid = Grid((24, 20, 20), (3.0, 3.0, 2.5), (0.0, 0.0, 10.0))
+    ramp = np.broadcast_to(50 * np.arange(24)[:, None, None] - 900, grid.shape).astype(np.int16)
+    files = dicom.slices(Volume(np.ascontiguousarray(ramp), grid))
+    folder = dicom.save([f for k, f in enumerate(files) if k < 8 or k % 2], tmp_path / "s")
+    raw = dicom.read(folder, fill_gaps=True)
+    assert raw.grid.same_space_as(grid, 1e-3)
+    assert np.allclose(raw.values(), ramp, atol=0.01)
 
 
 def test_wide_gaps_are_never_filled(dicom, ct, tmp_path):

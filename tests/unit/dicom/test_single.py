@@ -2,7 +2,7 @@
 
 import pytest
 
-from payerseg.dicom.single import the_series
+from payerseg.dicom.inventory import the_series
 from payerseg.errors import InputError, UnreadableScan
 
 

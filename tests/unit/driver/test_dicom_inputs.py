@@ -190,9 +190,9 @@ def test_a_gap_can_be_accepted_and_asks_for_a_review(tree, tmp_path):
 
 
 def test_without_pydicom_it_says_what_to_install(tree, tmp_path, monkeypatch):
-    from payerseg.dicom import signature
+    from payerseg.dicom import source
 
-    monkeypatch.setattr(signature, "find_spec", lambda name: None)
+    monkeypatch.setattr(source, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'payerseg\[dicom\]'"):
         run_pipeline(settings_for(tmp_path / "out", tree))
 

@@ -21,7 +21,6 @@ from payerseg.exports.case_result import find_results  # noqa: E402
 from payerseg.exports.dicom_seg import (  # noqa: E402
     LEVEL_CODES,
     export_dicom_seg,
-    find_ct_series,
     type_code,
 )
 
@@ -115,7 +114,7 @@ def test_segments_are_coded(exported):
 
 def test_refers_to_the_source(exported):
     _, source, path = exported
-    ds, (series,) = pydicom.dcmread(path), find_ct_series(source)
+    ds, series = pydicom.dcmread(path), [pydicom.dcmread(file) for file in source.iterdir()]
     assert ds.PatientID == series[0].PatientID
     assert ds.StudyInstanceUID == series[0].StudyInstanceUID
     assert ds.SeriesInstanceUID != series[0].SeriesInstanceUID
@@ -172,7 +171,7 @@ def test_no_series_and_no_label(tmp_path, put, spine):
     put(tmp_path / "results", "case", spine.labels, spine.landmarks)
     cases = find_results(tmp_path / "results").cases
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="no CT slice"):
+    with pytest.raises(UsageError, match="no CT volume"):
         export_dicom_seg(cases, tmp_path / "out", tmp_path / "empty")
     blank = spine.labels.with_array(np.zeros_like(spine.labels.array))
     put(tmp_path / "blank", "case", blank, spine.landmarks)
@@ -181,3 +180,176 @@ def test_no_series_and_no_label(tmp_path, put, spine):
         export_dicom_seg(
             find_results(tmp_path / "blank").cases, tmp_path / "out", tmp_path / "dicom"
         )
+
+
+@pytest.fixture
+def case(tmp_path, put, synthetic_spine):
+    """A case on a small grid, and its spine."""
+    grid = Grid((24, 40, 50), (2.4, 2.4, 5.0), (-60.0, -50.0, -60.0))
+    spine = synthetic_spine(grid, first="T12", last="L2")
+    put(tmp_path / "results", "case", spine.labels, spine.landmarks)
+    return find_results(tmp_path / "results").cases, spine
+
+
+def n_voxels(path):
+    bits = np.unpackbits(np.frombuffer(pydicom.dcmread(path).PixelData, np.uint8))
+    return int(np.count_nonzero(bits))
+
+
+def again(files, **changes):
+    """The same slices as other instances."""
+    copies = [pydicom.dcmread(to_bytes(data), force=True) for data in files]
+    for data in copies:
+        data.SOPInstanceUID = generate_uid()
+        for name, value in changes.items():
+            setattr(data, name, value)
+    return copies
+
+
+def to_bytes(data):
+    from io import BytesIO
+
+    buffer = BytesIO()
+    data.save_as(buffer, enforce_file_format=True)
+    buffer.seek(0)
+    return buffer
+
+
+def coronal(files):
+    scout = again(files[:1], ImageOrientationPatient=[1, 0, 0, 0, 0, -1], ImageType="LOCALIZER")
+    return [*scout, *files]
+
+
+def phases(files):
+    second = again(files, AcquisitionNumber=2)
+    for data in second:
+        data.PixelData = np.roll(np.frombuffer(data.PixelData, "<u2"), 3).tobytes()
+    return [*files, *second]
+
+
+def overlapping(files):
+    for data in files:
+        data.AcquisitionNumber = 1
+    return [*files[:15], *again(files[12:], AcquisitionNumber=2)]
+
+
+def without(*names):
+    def strip(files):
+        for data in files:
+            for name in names:
+                del data[name]
+        return files
+
+    return strip
+
+
+SOURCES = {
+    "copies": lambda files: [*files, *again(files)],
+    "scout": coronal,
+    "overlapping acquisitions": overlapping,
+    "no thickness": without("SliceThickness"),
+    "bare": without("StudyID", "PatientName", "PatientID", "StudyDate", "AccessionNumber"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_sources_that_are_not_just_slices(case, dicom, tmp_path, name):
+    cases, spine = case
+    dicom.save(SOURCES[name](dicom.slices(spine.ct)), tmp_path / "dicom")
+    (path,) = export_dicom_seg(cases, tmp_path / "out", tmp_path / "dicom")
+    assert n_voxels(path) == np.count_nonzero(spine.labels.array)
+
+
+def test_an_enhanced_file_is_referred_to_frame_by_frame(case, dicom, tmp_path):
+    cases, spine = case
+    order = list(np.random.default_rng(0).permutation(24))
+    dicom.save([dicom.enhanced(spine.ct, order)], tmp_path / "dicom")
+    (path,) = export_dicom_seg(cases, tmp_path / "out", tmp_path / "dicom")
+    assert n_voxels(path) == np.count_nonzero(spine.labels.array)
+    group = pydicom.dcmread(path).PerFrameFunctionalGroupsSequence[0]
+    frame = group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber
+    place = float(group.PlanePositionSequence[0].ImagePositionPatient[2])
+    assert order[frame - 1] == round((place + 60) / 5)
+
+
+def for_each(files, name, value_of):
+    for k, data in enumerate(files):
+        setattr(data, name, value_of(k))
+    return files
+
+
+REFUSED = {
+    "no frame of reference": (without("FrameOfReferenceUID"), "has no FrameOfReferenceUID"),
+    "no instance UID": (without("SOPInstanceUID"), "has no SOPInstanceUID"),
+    "cut instance UIDs": (
+        lambda files: for_each(files, "SOPInstanceUID", lambda k: f"1.2.{k // 5}"),
+        "have 5 values of SOPInstanceUID; expected 24",
+    ),
+    "many frames of reference": (
+        lambda files: for_each(files, "FrameOfReferenceUID", lambda k: f"1.2.{k // 12 + 1}"),
+        "have 2 values of FrameOfReferenceUID; expected 1",
+    ),
+    "phases": (phases, "2 of 2 CT series fit"),
+    "two patients": (
+        lambda files: [*files, *for_each(again(files), "PatientID", lambda _: "other")],
+        "2 of 2 CT series fit",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_what_cannot_be_referred_to_is_named(case, dicom, tmp_path, name):
+    damage, said = REFUSED[name]
+    dicom.save(damage(dicom.slices(case[1].ct)), tmp_path / "dicom")
+    if name == "no instance UID":
+        for path in (tmp_path / "dicom").iterdir():
+            data = pydicom.dcmread(path)
+            data.save_as(path)
+    with pytest.raises((InputError, GridMismatch), match=said):
+        export_dicom_seg(case[0], tmp_path / "out", tmp_path / "dicom")
+
+
+def test_a_series_uid_of_two_patients_is_no_source(case, dicom, tmp_path):
+    files = dicom.slices(case[1].ct)
+    above = again(files, PatientID="other")
+    for data in above:
+        x, y, z = data.ImagePositionPatient
+        data.ImagePositionPatient = [x, y, float(z) + 24 * 5]
+    dicom.save([*files, *above], tmp_path / "dicom")
+    with pytest.raises(InputError, match="slices of another patient"):
+        export_dicom_seg(case[0], tmp_path / "out", tmp_path / "dicom")
+
+
+def test_cases_that_cannot_be_written_do_not_stop_the_others(case, dicom, tmp_path, put):
+    _, spine = case
+    moved = Volume(
+        spine.labels.array, Grid(spine.labels.grid.shape, spine.labels.grid.spacing_mm, (900, 0, 0))
+    )
+    for name, labels in (("a", moved), ("b", spine.labels), ("c", moved), ("d", spine.labels)):
+        put(tmp_path / "many", name, labels, spine.landmarks)
+    dicom.save(dicom.slices(spine.ct), tmp_path / "dicom")
+    failed = {}
+    written = export_dicom_seg(
+        find_results(tmp_path / "many").cases,
+        tmp_path / "out",
+        tmp_path / "dicom",
+        failed.__setitem__,
+    )
+    assert [path.name for path in written] == ["b_seg.dcm", "d_seg.dcm"]
+    assert sorted(failed) == ["a", "c"]
+    assert "0 of 1 CT series fit a" in str(failed["a"])
+
+
+def test_the_command_ends_with_3_and_names_them(case, dicom, tmp_path, put):
+    from click.testing import CliRunner
+
+    from payerseg.cli.export import export
+
+    moved = Grid(case[1].labels.grid.shape, case[1].labels.grid.spacing_mm, (900, 0, 0))
+    put(tmp_path / "results", "a", Volume(case[1].labels.array, moved), case[1].landmarks)
+    dicom.save(dicom.slices(case[1].ct), tmp_path / "dicom")
+    arguments = [tmp_path / "results", "--to", "dicom-seg", "--source", tmp_path / "dicom"]
+    result = CliRunner().invoke(export, [*map(str, arguments)], standalone_mode=False)
+    assert result.return_value == 3
+    assert "failed a (dicom-seg): 0 of 1 CT series fit a" in result.output
+    assert "dicom-seg: 2 cases, 1 files" in result.output
