@@ -143,15 +143,13 @@ def find_volumes(frames: Iterable[Frame], values: Values = lambda _: None) -> li
 
 def make_volume(frames: Sequence[Frame]) -> FoundVolume:
     """Take frames that were found to be one volume, and say what is wrong with them, if they changed."""
-    problem = None
-    if not all(frame.has_place for frame in frames):
-        ordered = sorted(frames, key=lambda frame: frame.order)
-    else:
-        ordered = _sorted(frames)
-        if len({frame.patient for frame in frames}) > 1:
-            problem = Problem("bad_geometry", "its slices are of different patients")
-    problem = problem or check_kind(ordered) or check_geometry(ordered)
-    return FoundVolume(tuple(ordered), problem=problem)
+    alike = [pile for group in _alike(frames) for pile in _parallel(group)]
+    if len(alike) > 1:
+        message = f"its files hold slices of {len(alike)} kinds (size, orientation, patient)"
+        problem = Problem("unreadable", f"{message}; did they change? Run 'payerseg run' again")
+        return FoundVolume(tuple(frames), problem=problem)
+    ordered = _sorted(frames) if frames[0].has_place else list(frames)
+    return FoundVolume(tuple(ordered), problem=check_kind(ordered) or check_geometry(ordered))
 
 
 def _natural_order(volume: FoundVolume) -> tuple[bool, int, str, int]:
@@ -174,7 +172,7 @@ def _volumes_of(series: list[Frame], pixels: _Pixels) -> list[FoundVolume]:
     return found
 
 
-def _alike(series: list[Frame]) -> list[list[Frame]]:
+def _alike(series: Sequence[Frame]) -> list[list[Frame]]:
     """Divide by what never varies inside a volume."""
     groups: dict[tuple[object, ...], list[Frame]] = defaultdict(list)
     for frame in series:
@@ -211,9 +209,13 @@ def _clusters(
     return list(piles.values())
 
 
+def _parallel(group: list[Frame]) -> list[list[Frame]]:
+    return _clusters(group, lambda frame: frame.orientation or (), ORIENTATION_TOLERANCE)
+
+
 def _by_orientation(group: list[Frame], pixels: _Pixels) -> list[_Pile]:
     """Divide by orientation; slices that fan out (scouts, radial and curved reformats) stay one pile."""
-    piles = _clusters(group, lambda frame: frame.orientation or (), ORIENTATION_TOLERANCE)
+    piles = _parallel(group)
     loose = [pile for pile in piles if len(pile) < MIN_SLICES and len(piles) > 1]
     found = [
         volume

@@ -45,9 +45,10 @@ class SeriesReference:
 
     @property
     def content(self) -> dict[str, object]:
-        """What of the files is meant, independent of where they lie."""
+        """What of the files is meant, and what is said of them, independent of where they lie."""
         names = [] if self.source.is_dir() else list(self.members)
-        return {"names": names, "frames": [list(self.frames.get(n, ())) for n in self.members]}
+        frames = [list(self.frames.get(name, ())) for name in self.members]
+        return {"names": names, "frames": frames, "notes": [list(note) for note in self.notes]}
 
     def to_json(self) -> str:
         """Return indented JSON, ASCII: names of files need not be valid Unicode."""

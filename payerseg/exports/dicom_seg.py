@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -342,26 +341,19 @@ def _completed(image: Dataset, volume: FoundVolume) -> Dataset:
         if name not in image:
             setattr(image, name, "")
     first = volume.first
-    measures: dict[str, Any] = {
-        "PixelSpacing": list(first.spacing_mm or ()),
-        "SliceThickness": first.thickness_mm or volume.distance_mm,
-    }
-    plane = {"ImageOrientationPatient": list(first.orientation or ())}
+    measures, plane = Dataset(), Dataset()
+    measures.PixelSpacing = list(first.spacing_mm or ())
+    measures.SliceThickness = first.thickness_mm or volume.distance_mm
+    plane.ImageOrientationPatient = list(first.orientation or ())
     if first.index is None:
-        _set(image, **measures, **plane)
+        image.update(measures)
+        image.update(plane)
         return image
     groups = image.get("SharedFunctionalGroupsSequence") or [Dataset()]
-    shared = groups[0]
-    shared.PixelMeasuresSequence = [_set(Dataset(), **measures)]
-    shared.PlaneOrientationSequence = [_set(Dataset(), **plane)]
-    image.SharedFunctionalGroupsSequence = [shared]
+    groups[0].PixelMeasuresSequence = [measures]
+    groups[0].PlaneOrientationSequence = [plane]
+    image.SharedFunctionalGroupsSequence = groups
     return image
-
-
-def _set(data: Dataset, **values: Any) -> Dataset:
-    for name, value in values.items():
-        setattr(data, name, value)
-    return data
 
 
 def type_code(vertebra: Vertebra) -> Code:

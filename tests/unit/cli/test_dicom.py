@@ -42,6 +42,20 @@ def test_list_for_machines(study, dicom):
     assert not any(secret in output for secret in dicom.patient.values())
 
 
+def test_list_and_convert_look_into_the_zips_of_a_folder(study, dicom, ct, tmp_path):
+    packed = dicom.save(dicom.slices(ct, StudyInstanceUID="1.5"), tmp_path / "packed")
+    dicom.zipped(packed).rename(study / "more.zip")
+    text = call("list", study).output
+    assert "case s: the only usable CT volume" in text
+    assert "case more: the only usable CT volume" in text
+    sources = {
+        item["source"] for item in json.loads(call("list", study, "--json").output)["series"]
+    }
+    assert sources == {str(study), str(study / "more.zip")}
+    assert call("convert", study, tmp_path / "out").return_value == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["more.nii.gz", "s.nii.gz"]
+
+
 def test_convert(study, ct, tmp_path):
     result = call("convert", study, tmp_path / "out")
     assert result.return_value == 0

@@ -147,6 +147,122 @@ def test_other_files_are_counted(dicom, ct, tmp_path):
     }
 
 
+def unreadable(monkeypatch, name):
+    """Let a file be one that may not be opened; as root there is none."""
+    import errno
+    import os
+
+    from payerseg.dicom.source import DicomSource
+
+    stream = DicomSource._stream
+
+    def refusing(self, member):
+        if member.endswith(name):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), member)
+        return stream(self, member)
+
+    monkeypatch.setattr(DicomSource, "_stream", refusing)
+
+
+def test_a_slice_that_may_not_be_read_is_said_to_be_so(dicom, ct, tmp_path, monkeypatch):
+    files = dicom.slices(ct)
+    folder = dicom.save(files, tmp_path / "s")
+    unreadable(monkeypatch, "0148.dcm")  # the fifth
+    (decision,) = dicom.decide(folder)
+    assert decision.choice == "refused"
+    assert decision.volume.problem.kind == "unreadable"
+    assert "0148.dcm cannot be read: permission denied" in decision.reason
+    assert "missing" not in decision.reason
+    assert [d.choice for d in dicom.decide(folder, fill_gaps=True)] == ["chosen"]
+
+
+@pytest.mark.parametrize("how", ["forbidden", "damaged", "empty"])
+def test_a_lost_slice_at_the_end_asks_for_a_look(dicom, ct, tmp_path, monkeypatch, how):
+    folder = dicom.save(dicom.slices(ct), tmp_path / "s" / "a")
+    dicom.save(dicom.slices(ct), tmp_path / "s" / "b")
+    last = folder / "0407.dcm"
+    if how == "forbidden":
+        unreadable(monkeypatch, "a/0407.dcm")
+    else:
+        last.write_bytes(last.read_bytes()[:500] if how == "damaged" else b"")
+    one, other = (raw_notes(dicom, tmp_path / "s", part) for part in "ab")
+    assert (
+        "1 file(s) beside its slices could not be used, e.g. a/0407.dcm" in one["dicom_lost_files"]
+    )
+    assert "dicom_lost_files" not in other
+
+
+def raw_notes(dicom, folder, part):
+    """What is noted for the series in a subfolder."""
+    from payerseg.dicom.inventory import take_inventory
+    from payerseg.dicom.series import read_series
+
+    inventory = take_inventory(folder)
+    decisions = [d for d in inventory.decide("all") if d.volume.members[0].startswith(part)]
+    raw = read_series(inventory.reference(decisions[0]))
+    assert all(note.review for note in raw.notes if note.code == "dicom_lost_files")
+    return {note.code: note.message for note in raw.notes}
+
+
+def deflated(data, kind):
+    """A deflated file whose meta header is unusual, as bytes."""
+    import io
+    import zlib
+
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    buffer = io.BytesIO()
+    data.save_as(buffer, enforce_file_format=True)
+    raw = buffer.getvalue()
+    start = 144 + int.from_bytes(raw[140:144], "little")
+    meta, body = raw[144:start], zlib.decompress(raw[start:], -zlib.MAX_WBITS)
+    if kind == "late syntax":  # a version of 2 kB in the place of one of two bytes
+        size = (2048).to_bytes(4, "little")
+        meta = b"\x02\0\x01\0OB\0\0" + size + b"\0\1" + bytes(2046) + meta[14:]
+    length = 0 if kind == "zero length" else len(meta)
+    group = b"\x02\0\0\0UL\4\0" + length.to_bytes(4, "little")
+    head = raw[:132] + (b"" if kind == "no length" else group) + meta
+    if kind == "no preamble":
+        head = head[132:]
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return head, lambda more: packer.compress(body + more) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    "kind", ["plain", "late syntax", "no length", "zero length", "no preamble"]
+)
+def test_a_deflated_file_is_inflated_within_bounds(dicom, ct, tmp_path, monkeypatch, kind):
+    from payerseg.dicom import headers
+    from payerseg.dicom.inventory import take_inventory
+
+    inflated = []
+    real = headers.pydicom.dcmread
+    monkeypatch.setattr(
+        headers.pydicom, "dcmread", lambda *a, **k: inflated.append(1) or real(*a, **k)
+    )
+    monkeypatch.setattr(headers, "MIN_SUSPICIOUS_BYTES", 1 << 20)
+    for more, n_found in ((b"", 1), (bytes(1 << 23), 0)):
+        head, pack = deflated(dicom.slices(ct)[0], kind)
+        inflated.clear()
+        (tmp_path / "s").mkdir(exist_ok=True)
+        (tmp_path / "s" / "one.dcm").write_bytes(head + pack(more))
+        inventory = take_inventory(tmp_path / "s")
+        assert sum(len(v.frames) for v in inventory.volumes) == n_found
+        assert len(inflated) == n_found
+    assert "one.dcm is too large: it inflates to more than" in inventory.remarks[0]
+
+
+def test_who_the_patient_is_is_not_in_the_records(dicom, ct, tmp_path):
+    from payerseg.dicom.inventory import take_inventory
+
+    files = dicom.slices(ct)
+    (volume,) = take_inventory(dicom.save(files, tmp_path / "s")).volumes
+    text = repr(volume)
+    assert not any(value in text for value in dicom.patient.values())
+    assert len({frame.patient for frame in volume.frames}) == 1
+
+
 def test_files_without_preamble(dicom, ct, tmp_path):
     folder = take(dicom, dicom.slices(ct), tmp_path)
     for path in folder.iterdir():

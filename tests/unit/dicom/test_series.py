@@ -156,8 +156,7 @@ def test_a_gantry_tilt_is_undone_within_the_planes(dicom, tmp_path, angle, signe
     inside = np.all((inside >= 0) & (inside <= np.array(sheared.shape) - 1), axis=1)
     assert np.sum(inside) > 0.85 * values.size
     assert np.max(np.abs(found.ravel()[inside] - places[inside] @ slope)) <= 1.01
-    corners = found[0, -1, 0], found[-1, 0, 0]
-    assert -1024 in corners  # air where a slice has no pixels
+    assert -1024 in found[[0, 0, -1, -1], [0, -1, 0, -1], 0]  # air where a slice has no pixels
     assert raw.facts["gantry_tilt_degrees"] == pytest.approx(15, abs=0.01)
     note = next(note.message for note in raw.notes if note.code == "gantry_tilt")
     assert "tilted by 15.0 degrees" in note
@@ -189,12 +188,17 @@ def test_rounding_of_positions_is_no_tilt(dicom, ct, tmp_path):
 
 def test_two_bodies_in_turn_are_refused(dicom, ct, tmp_path):
     other = dicom.phantom(Grid(ct.grid.shape, ct.grid.spacing_mm, (-47.5, -40.25, 102.125)), seed=1)
-    flipped = Volume(np.roll(other.array, 12, axis=2), other.grid)
+    moved = Volume(np.roll(other.array, 12, axis=2), other.grid)
     one = dicom.slices(ct)
-    uids = {n: one[0][n].value for n in ("SeriesInstanceUID", "StudyInstanceUID")}
-    folder = dicom.save([*one, *dicom.slices(flipped, **uids)], tmp_path / "s")
+    names = ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
+    uids = {name: one[0][name].value for name in names}
+    folder = dicom.save([*one, *dicom.slices(moved, **uids)], tmp_path / "s")
     with pytest.raises(BadGeometry, match="slices of different content interleave"):
         dicom.read(folder)
+    told_apart = dicom.slices(moved, **{**uids, "FrameOfReferenceUID": "1.2.3"})
+    folder = dicom.save([*one, *told_apart], tmp_path / "t")
+    assert np.array_equal(dicom.read(folder, "3/1").values(), ct.array)
+    assert np.array_equal(dicom.read(folder, "3/2").values(), moved.array)
 
 
 def test_cut_instance_uids_are_told(dicom, ct, tmp_path):

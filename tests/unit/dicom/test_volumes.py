@@ -222,9 +222,10 @@ def test_never_two_patients_in_one_volume(z):
     assert all(len({f.patient for f in d.volume.frames}) == 1 for d in decisions)
 
 
-def test_files_that_came_to_hold_two_patients_are_refused():
-    frames = Series().add(run(N)).add(range(N, 2 * N), patient="b").frames
-    assert "different patients" in make_volume(frames).problem.message
+@pytest.mark.parametrize("changes", [{"patient": "b"}, {"rows": 9}, {"orientation": CORONAL}])
+def test_files_that_are_no_longer_one_volume_are_refused(changes):
+    frames = Series().add(run(N)).add(range(N, 2 * N), **changes).frames
+    assert "slices of 2 kinds" in make_volume(frames).problem.message
 
 
 @pytest.mark.parametrize("each", [True, False])
