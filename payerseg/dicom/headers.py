@@ -185,11 +185,24 @@ def read_frames(file: IO[bytes], member: str, size_bytes: int) -> list[Frame]:
                 file, stop_before_pixels=True, force=True, specific_tags=READ_TAGS
             )
             if not data.get("SOPClassUID") or "Rows" not in data or "Columns" not in data:
-                return []
+                return _without_image(data, member)
             return _frames_of(data, member, size_bytes - file.tell())
     except DECODING_ERRORS as error:
         msg = f"{member} is damaged ({type(error).__name__} in its header); copy or export it again"
         raise UnreadableScan(msg) from None  # its text may quote any part of the header
+
+
+def _without_image(data: FileDataset, member: str) -> list[Frame]:
+    """Return no frames of what is no image.
+
+    Raises:
+        UnreadableScan: it says that it is a CT, so its header was cut off.
+    """
+    said = data.get("SOPClassUID"), data.file_meta.get("MediaStorageSOPClassUID")
+    if any(sop_class in CT_CLASSES for sop_class in said):
+        msg = f"{member} is damaged (a CT whose header ends too early); copy or export it again"
+        raise UnreadableScan(msg)
+    return []
 
 
 def _check_deflated(file: IO[bytes], member: str, size_bytes: int) -> None:

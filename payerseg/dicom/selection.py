@@ -158,16 +158,16 @@ def _counted(decision: Decision, decisions: Sequence[Decision], *, asked: bool) 
 def _left_of_series(volume: FoundVolume, other: Decision) -> list[Note]:
     """Tell which slices of the volume's own series are not in it, and whether a person must look."""
     found, count = other.volume, len(other.volume.frames)
-    where = f"{count} images of the series were left out ({found.number}: {other.reason})"
+    why = f"series {found.number}: {other.reason}"
     if found.first.is_localizer or not _look_along_one_axis(volume, found):
-        return [Note("dicom_left_aside", where)]
+        message = f"{count} images of the series were left out ({why})"
+        return [Note("dicom_left_aside", message)]
     beyond_mm = _reach(volume, found)
     outside = sum(beyond_mm > 0.5 * volume.distance_mm)
-    if outside:
-        message = f"{outside} of {count} slices that were left out lie beyond those used: {where}"
+    if outside or found.problem is not None:
+        place = f"{outside} of them beyond those used" if outside else "among those used"
+        message = f"{count} slices of the series were left out, {place} ({why})"
         return [Note("dicom_left_out", message, review=True)]
-    if found.problem is not None:
-        return [Note("dicom_left_out", where, review=True)]
     return []  # another phase or kernel of the same region; the reason of the choice names it
 
 

@@ -244,7 +244,7 @@ def _resolve(frames: list[Frame], pixels: _Pixels, tags: Sequence[str]) -> list[
         parts: dict[str, list[Frame]] = defaultdict(list)
         for frame in frames:
             parts[frame.tags[tag]].append(frame)
-        if len(parts) == 1:
+        if len(parts) == 1 or max(map(len, parts.values())) < MIN_SLICES:
             continue
         piles = [p for value in sorted(parts) for p in _resolve(parts[value], pixels, tags[n:])]
         held = {places[_key(f)] for pile in piles if pile.problem is None for f in pile.frames}

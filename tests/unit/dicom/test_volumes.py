@@ -166,7 +166,10 @@ def test_a_phase_that_reaches_further_is_counted():
     assert taken(decisions) == [N]
     assert "dicom_left_out" in codes(decisions)
     (chosen,) = (d for d in decisions if d.choice is Choice.CHOSEN)
-    assert "6 of 20 slices that were left out lie beyond those used" in chosen.notes[0].message
+    assert (
+        "20 slices of the series were left out, 6 of them beyond those used"
+        in chosen.notes[0].message
+    )
 
 
 def test_two_phases_half_a_step_apart_stay_two():
@@ -266,13 +269,14 @@ def test_parts_that_do_not_agree_are_counted(other):
     assert taken(decisions) == [14]
     assert "dicom_left_out" in codes(decisions)
     (chosen,) = (d for d in decisions if d.choice is Choice.CHOSEN)
-    assert "10 of 10 slices" in chosen.notes[0].message
+    assert "10 slices of the series were left out, 10 of them beyond" in chosen.notes[0].message
 
 
 def test_one_slice_of_another_size_at_the_end_is_counted():
     decisions = Series().add(run(N)).add([N], rows=9).decide()
     assert (
-        "1 of 1 slices" in next(d for d in decisions if d.choice is Choice.CHOSEN).notes[0].message
+        "1 slices of the series were left out, 1 of them beyond"
+        in next(d for d in decisions if d.choice is Choice.CHOSEN).notes[0].message
     )
 
 
