@@ -175,9 +175,9 @@ def check_kind(frames: Sequence[Frame]) -> Problem | None:
         return Problem("bad_geometry", f"{message}: {cure}")
     strange = sorted({f.rescale_type for f in frames} - set(HOUNSFIELD_TYPES))
     if strange:
-        known = [name if name in OTHER_TYPES else "of no defined type" for name in strange]
-        found = ", ".join(dict.fromkeys(known))
-        message = f"values are {found} (RescaleType), not Hounsfield units"
+        named = [name if name in OTHER_TYPES else "of no defined type" for name in strange]
+        types = ", ".join(dict.fromkeys(named))
+        message = f"values are {types} (RescaleType), not Hounsfield units"
         return Problem("not_hounsfield", message)
     return None
 

@@ -278,7 +278,7 @@ def _as_one(frames: list[Frame], pixels: _Pixels) -> _Pile:
             "in the headers tells them apart; export one acquisition"
         )
         return _Pile(frames, (), Problem("bad_geometry", message), is_mixed=True)
-    notes = ()
+    notes: tuple[Note, ...] = ()
     if len(kept) < len(frames):
         message = (
             f"{len(frames) - len(kept)} copies of slices were left out (same place and pixels)"
