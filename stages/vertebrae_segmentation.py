@@ -48,7 +48,7 @@ class VertebraeSegmentation:
         case.progress("write")
         case.write(SEGMENTATION, merged.labels)
         if self.config.vertebra_masks != "none":
-            case.write(VERTEBRAE, single_masks(merged, self.config.vertebra_masks))
+            case.write(VERTEBRAE, single_masks(merged.labels, self.config.vertebra_masks))
         case.write(MASK_REPORT, masks_record(merged))
         warnings = mask_warnings(merged)
         case.note("needs_review", bool(warnings))

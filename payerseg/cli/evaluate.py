@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from payerseg.cli.export import stale_option
 from payerseg.errors import PayersegError, UsageError
 from payerseg.stagekit.protocol import ExitCode
 
@@ -37,6 +38,7 @@ class _Task:
         groups: case key → group.
         only_cases: case ids; none = all.
         all_truth: count cases that the results do not hold as missed.
+        stale_ok: score also results that failed since or are stale.
     """
 
     truth: Path
@@ -46,6 +48,7 @@ class _Task:
     groups: dict[str, str]
     only_cases: tuple[str, ...]
     all_truth: bool
+    stale_ok: bool
 
 
 @click.command()
@@ -87,6 +90,7 @@ class _Task:
 @click.option("--only-case", multiple=True, metavar="ID", help="Only this case; repeatable.")
 @click.option("--all-truth", is_flag=True,
               help="Count truth cases that RESULTS does not hold as missed.")  # fmt: skip
+@stale_option
 @click.option("--resample", is_flag=True,
               help="Bring label maps from other grids onto the truth's.")  # fmt: skip
 @click.option("--no-masks", is_flag=True, help="Score landmarks only.")
@@ -143,6 +147,7 @@ def _task(options: dict[str, Any]) -> _Task:
         groups=read_groups(options["groups"]) if options["groups"] else {},
         only_cases=options["only_case"],
         all_truth=options["all_truth"],
+        stale_ok=options["stale"] == "ok",
     )
 
 
@@ -193,10 +198,11 @@ def _read_prediction(where: PredictionFiles, task: _Task) -> Prediction:
     """Read a result; of one that cannot be read every vertebra is missed."""
     from payerseg.datasets.label_schemes import scheme_named
     from payerseg.domain.landmarks import Landmarks
-    from payerseg.evaluation.predictions import Prediction, read_prediction
+    from payerseg.evaluation.predictions import Prediction, ResultRules, read_prediction
 
+    rules = ResultRules(scheme_named(task.scheme), task.rules.masks, task.stale_ok)
     try:
-        return read_prediction(where, scheme_named(task.scheme), with_labels=task.rules.masks)
+        return read_prediction(where, rules)
     except PayersegError as error:
         return Prediction(where.case_id, Landmarks(), status="unreadable", refused=str(error))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from payerseg.errors import PayersegError, UsageError
+from payerseg.errors import UsageError
+from payerseg.stagekit.protocol import ExitCode
 
 if TYPE_CHECKING:
     from payerseg.exports.case_result import CaseResult
@@ -23,7 +25,15 @@ FORMATS = {
     "mesh": "STL, PLY and GLB surfaces (needs payerseg[mesh])",
 }
 ALL = "all"
-EXIT_SOME_FAILED = 3
+
+stale_option = click.option(
+    "--stale",
+    default="refuse",
+    show_default=True,
+    type=click.Choice(["refuse", "ok"]),
+    help="What to do with results that failed since or belong to something that has changed; ok "
+    "takes them and says so.",
+)
 
 
 @click.command()
@@ -49,6 +59,7 @@ EXIT_SOME_FAILED = 3
     help="dicom-seg only: folder or zip with the DICOM series that were segmented. "
     "[default: where the run read them]",
 )
+@stale_option
 @click.option("--only-case", multiple=True, metavar="ID", help="Only this case; repeatable.")
 def export(
     *,
@@ -56,60 +67,85 @@ def export(
     formats: tuple[str, ...],
     output: Path | None,
     source: Path | None,
+    stale: str,
     only_case: tuple[str, ...],
 ) -> int:
     """Write the cases of RESULTS, an output folder of `payerseg run`, for other tools.
 
     Exports are derived: delete and write them again at will. Cases without vertebrae are left out
-    and named. Exit code 3 if a case cannot be written; the others are.
+    and named. A case is refused whose last run failed, or whose masks belong to something that has
+    changed since: the scan, the landmarks, the masks themselves; run it again first.
+
+    Exit code 3 if a case was refused or cannot be written; the others are.
     """
-    failed = write_formats(
-        results, formats, output, source=source, only_case=only_case, tell=click.echo
-    )
-    return EXIT_SOME_FAILED if failed else 0
+    exported = Export(results, output, source, stale_ok=stale == "ok", only_case=only_case)
+    return write_formats(exported, formats, tell=click.echo)
 
 
-def write_formats(
-    results: Path,
-    formats: Sequence[str],
-    output: Path | None = None,
-    *,
-    source: Path | None = None,
-    only_case: Sequence[str] = (),
-    tell: Callable[[str], None],
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What is exported where.
+
+    Attributes:
+        results: output folder of `payerseg run`.
+        output: folder to write to; None: RESULTS_export beside it.
+        source: DICOM series for dicom-seg; None: where the run read them.
+        stale_ok: write also what failed since or is stale, and say so.
+        only_case: case ids; none = all.
+    """
+
+    results: Path
+    output: Path | None = None
+    source: Path | None = None
+    stale_ok: bool = False
+    only_case: tuple[str, ...] = ()
+
+
+def write_formats(export: Export, formats: Sequence[str], tell: Callable[[str], None]) -> int:
     """Write formats as the command does; `tell` gets one line for each.
 
     Returns:
-        How many cases could not be written in a format.
+        0, or 3 where a case was refused or could not be written.
 
     Raises:
         UsageError: a case that is not there, or a format that cannot be written from these results.
     """
     from payerseg.exports.case_result import find_results
 
-    found = find_results(results)
-    unknown = set(only_case) - {case.case_id for case in found.cases} - set(found.left_out)
+    found = find_results(export.results, stale_ok=export.stale_ok)
+    wanted = set(export.only_case)
+    unknown = wanted - {case.case_id for case in found.cases} - {*found.without, *found.refused}
     if unknown:
-        msg = f"no case {', '.join(sorted(unknown))} in {results}"
+        msg = f"no case {', '.join(sorted(unknown))} in {export.results}"
         raise UsageError(msg)
-    chosen = [case for case in found.cases if not only_case or case.case_id in only_case]
-    n_failed = 0
-    root = output or results.with_name(f"{results.resolve().name}_export")
+    chosen = [case for case in found.cases if not wanted or case.case_id in wanted]
+    for word, reasons in (
+        ("left out", found.without),
+        ("refused", found.refused),
+        ("exported though", {case.case_id: case.stale for case in chosen if case.stale}),
+    ):
+        for case_id in [case_id for case_id in reasons if not wanted or case_id in wanted]:
+            click.echo(f"{word} {case_id}: {reasons[case_id]}", err=True)
+    failed = {case_id for case_id in found.refused if not wanted or case_id in wanted}
+    if not chosen:
+        tell("no case to export")
+    root = export.output or export.results.with_name(f"{export.results.resolve().name}_export")
     for name in FORMATS if ALL in formats else dict.fromkeys(formats):
         cases = chosen
-        if name == "dicom-seg" and source is None:
+        if name == "dicom-seg" and export.source is None:
             cases = _from_dicom(chosen, others_allowed=ALL in formats)
-        if chosen and not cases:
+        if not cases:
             continue
-        written = _writer(name, source)(cases, root / name)
-        if name == "dicom-seg":  # one object for each case
-            n_failed += len(cases) - len(written)
-        tell(f"{name}: {len(cases)} cases, {len(written)} files in {root / name}")
-    for case_id, reason in found.left_out.items():
-        if not only_case or case_id in only_case:
-            click.echo(f"left out {case_id}: {reason}", err=True)
-    return n_failed
+        before = len(failed)
+
+        def tell_failed(case_id: str, error: Exception, name: str = name) -> None:
+            failed.add(f"{case_id} {name}")
+            click.echo(f"failed {case_id} ({name}): {error}", err=True)
+
+        written = _writer(name, export.source)(cases, root / name, tell_failed)
+        done = len(cases) - (len(failed) - before)
+        tell(f"{name}: {done} cases, {len(written)} files in {root / name}")
+    return ExitCode.SOME_FAILED if failed else ExitCode.OK
 
 
 def _from_dicom(cases: list[CaseResult], *, others_allowed: bool) -> list[CaseResult]:
@@ -145,10 +181,9 @@ def _writer(name: str, source: Path | None) -> Callable[..., list[Path]]:
     if name == "dicom-seg":
         from payerseg.exports.dicom_seg import export_dicom_seg
 
-        def tell_failed(case_id: str, error: PayersegError) -> None:
-            click.echo(f"failed {case_id} (dicom-seg): {error}", err=True)
-
-        return lambda cases, folder: export_dicom_seg(cases, folder, source, tell_failed)
+        return lambda cases, folder, tell_failed: export_dicom_seg(
+            cases, folder, source, tell_failed
+        )
     from payerseg.exports import folders
 
     writers = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from payerseg.cli.export import EXIT_SOME_FAILED, write_formats
+from payerseg.cli.export import Export, write_formats
 from payerseg.cli.live import choose_listener
 from payerseg.cli.run_options import (
     RunOptions,
@@ -58,10 +58,12 @@ def run_from_options(options: RunOptions) -> int:
     """
     exit_code = run_settings(options.settings(), json=options.json)
     if options.other_exports and not options.dry_run:
-        failed = write_formats(
-            options.output, options.other_exports, tell=lambda line: click.echo(line, err=True)
+        exported = write_formats(
+            Export(options.output),
+            options.other_exports,
+            tell=lambda line: click.echo(line, err=True),
         )
-        return exit_code or (EXIT_SOME_FAILED if failed else 0)
+        return exit_code or exported
     return exit_code
 
 

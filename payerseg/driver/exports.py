@@ -8,32 +8,38 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from payerseg import records
-from payerseg.atomic import replacing, write_text
+from payerseg.atomic import write_text
 from payerseg.domain.vertebra import N_CHANNELS, Vertebra
 from payerseg.driver.inputs import remembered_cases
 from payerseg.driver.settings import RunSettings
 from payerseg.errors import ArtifactError
+from payerseg.exports.flat import remove_flat, write_flat
 from payerseg.results.artifacts import LANDMARKS_CSV, SEGMENTATION, SPINE_BOX, Artifact
 from payerseg.results.case_folder import CaseFolder
+from payerseg.results.fingerprint import HashMemo
 from payerseg.results.landmark_rows import BoxRecord, LandmarkRow, parse_rows
 from payerseg.results.status import HAS_RESULT, CaseSummary, StageState, read_status
+from payerseg.stagekit.case_state import current_result
 
 FLAT_FOLDER = "flat"
 
 Statuses = Mapping[str, CaseSummary]
 
 
-def write_exports(settings: RunSettings) -> tuple[str, ...]:
+def write_exports(settings: RunSettings, run_id: str, memo: HashMemo) -> tuple[str, ...]:
     """Write all root-level tables, and the flat copies if asked for, now or by an earlier run.
 
     All cases of the output folder are in them, not only those of this run.
+
+    Args:
+        settings: of the run.
+        run_id: what this run has found true is believed; other cases are judged by `current_result`.
+        memo: for the hashes.
 
     Returns:
         Why a case is left out although it has a result, one sentence each.
@@ -44,15 +50,21 @@ def write_exports(settings: RunSettings) -> tuple[str, ...]:
     trouble: list[str] = []
     cases = [settings.case_folder(case.case_id) for case in remembered_cases(settings.output)]
     statuses = {case.case_id: _read_status(case, trouble) for case in cases}
+    has = {
+        case.case_id: _found_true(case, statuses[case.case_id])
+        if statuses[case.case_id].run_id == run_id
+        else current_result(case, memo, settings.pipeline).has
+        for case in cases
+    }
     boxes = {
         case.case_id: box
         for case in cases
-        if _has(case, statuses, SPINE_BOX) and (box := _read_box(case, trouble))
+        if has[case.case_id](SPINE_BOX) and (box := _read_box(case, trouble))
     }
     landmarks = {
         case.case_id: rows
         for case in cases
-        if _has(case, statuses, LANDMARKS_CSV) and (rows := _read_landmarks(case, trouble))
+        if has[case.case_id](LANDMARKS_CSV) and (rows := _read_landmarks(case, trouble))
     }
     output = settings.output
     _write_csv(output / "bbs.csv", [[case_id, *box] for case_id, box in boxes.items()])
@@ -63,41 +75,26 @@ def write_exports(settings: RunSettings) -> tuple[str, ...]:
     flat = output / FLAT_FOLDER
     if "flat" in settings.exports or flat.is_dir():
         for case in cases:
-            if _has(case, statuses, SEGMENTATION):
-                write_flat(case, landmarks.get(case.case_id, ()), flat)
+            if has[case.case_id](SEGMENTATION):
+                rows = landmarks.get(case.case_id, ())
+                points = [(row.vertebra.verse_label, row.position_mm) for row in rows]
+                write_flat(case.case_id, case.path(SEGMENTATION), points, flat)
             else:
-                _remove_flat(case.case_id, flat)
+                remove_flat(case.case_id, flat)
     return tuple(trouble)
 
 
-def write_flat(case: CaseFolder, rows: Sequence[LandmarkRow], folder: Path) -> None:
-    """Write one case as three files named after it: mask, landmarks as table, landmarks as JSON."""
-    folder.mkdir(parents=True, exist_ok=True)
-    mask, table, plain = _flat_files(case.case_id, folder)
-    _copy(case.path(SEGMENTATION), mask)
-    points = [(row.vertebra.verse_label, *row.position_mm) for row in rows]
-    _write_csv(table, [["label", "X", "Y", "Z"], *points])
-    entries = [dict(zip(("label", "X", "Y", "Z"), point, strict=True)) for point in points]
-    write_text(plain, json.dumps(entries, indent=1) + "\n")
+def _found_true(case: CaseFolder, status: CaseSummary) -> Callable[[Artifact], bool]:
+    """Return a function that tells whether an artifact belongs to a result that the run found true."""
 
+    def has(artifact: Artifact) -> bool:
+        outcome = status.stages.get(artifact.step.partition("_")[2])
+        good = outcome is not None and outcome.state in HAS_RESULT - {StageState.NO_SPINE}
+        return (
+            good and case.manifest_path(artifact.step).is_file() and case.path(artifact).is_file()
+        )
 
-def _flat_files(case_id: str, folder: Path) -> tuple[Path, Path, Path]:
-    names = ("segmentation.nii.gz", "landmarks.csv", "landmarks.json")
-    mask, table, plain = (folder / f"{case_id}_{name}" for name in names)
-    return mask, table, plain
-
-
-def _remove_flat(case_id: str, folder: Path) -> None:
-    """Take away the copies of a result that is no longer true."""
-    for path in _flat_files(case_id, folder):
-        path.unlink(missing_ok=True)
-
-
-def _has(case: CaseFolder, statuses: Statuses, artifact: Artifact) -> bool:
-    """Tell whether an artifact belongs to a result that the last run found true."""
-    outcome = statuses[case.case_id].stages.get(artifact.step.partition("_")[2])
-    good = outcome is not None and outcome.state in HAS_RESULT - {StageState.NO_SPINE}
-    return good and case.manifest_path(artifact.step).is_file() and case.path(artifact).is_file()
+    return has
 
 
 def _read_landmarks(case: CaseFolder, trouble: list[str]) -> tuple[LandmarkRow, ...]:
@@ -188,14 +185,3 @@ def _cell(value: Any) -> Any:
         ("=", "+", "-", "@", "\t", "\r")
     )
     return f"'{value}" if is_formula else value
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file unless the copy is already there; a link would let an edit reach the original."""
-    stat = source.stat()
-    if target.is_file():
-        there = target.stat()
-        if (there.st_size, there.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns):
-            return
-    with replacing(target) as partial:
-        shutil.copy2(source, partial)

@@ -9,25 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from payerseg.driver.settings import StagePlan
 from payerseg.errors import ArtifactError
 from payerseg.results.artifacts import Artifact
 from payerseg.results.case_folder import Case, CaseFolder
-from payerseg.results.fingerprint import (
-    ABSENT,
-    HashMemo,
-    KeyParts,
-    digest_of,
-    scan_digest,
-    scan_exists,
-)
-from payerseg.results.manifest import SCAN_FILE_INPUT, ResultStatus, StageManifest
+from payerseg.results.fingerprint import HashMemo, KeyParts
+from payerseg.results.manifest import ResultStatus, StageManifest
 from payerseg.results.stage_folder import edited_copy_path
+from payerseg.stagekit.case_state import StageContent, short_hash, stage_content
 
-SHORT_HASH = 4
 NO_RESULT = "no result yet"
 
 
@@ -36,6 +28,7 @@ class State(StrEnum):
 
     FRESH = "fresh"
     EDITED = "edited"  # fresh, and changed by a person, which is respected
+    REFUSED = "refused"  # changed by a person in a way that cannot be used
     STALE = "stale"
 
 
@@ -44,16 +37,20 @@ class Verdict:
     """Whether a stage must run for a case.
 
     Attributes:
-        state: fresh, edited or stale.
+        state: fresh, edited, refused or stale.
         reasons: all of them, in words a person can check; for fresh results, remarks.
         status: of the manifest; None where there is none.
         whole: whether the result, fresh or not, is all there as it was written.
+        to_take_over: whether a person's edit waits for the stage's own program to take it over.
+        precious: whether a new result would replace work of a person that needs `--force` to be replaced.
     """
 
     state: State
     reasons: tuple[str, ...] = ()
     status: ResultStatus | None = None
     whole: bool = False
+    to_take_over: bool = False
+    precious: bool = False
 
     @property
     def stale(self) -> bool:
@@ -64,10 +61,10 @@ class Verdict:
 def decide(case: Case, folder: CaseFolder, plan: StagePlan, memo: HashMemo) -> Verdict:
     """Tell whether a stage's result for a case is still true; what cannot be read is not."""
     try:
-        manifest = StageManifest.read(folder.manifest_path(plan.spec.folder))
-        if manifest is None:
+        content = stage_content(folder, plan.spec, case.image, memo)
+        if content is None:
             return Verdict(State.STALE, (NO_RESULT,))
-        return _compare(case, folder, plan, manifest, memo)
+        return _compare(content, folder, plan)
     except ArtifactError as error:
         return Verdict(State.STALE, (str(error),))
 
@@ -110,61 +107,38 @@ def pruned_outputs(folder: CaseFolder, plan: StagePlan) -> tuple[Artifact, ...]:
     return tuple(artifact for artifact in plan.spec.writes if artifact.name in names)
 
 
-def _compare(
-    case: Case, folder: CaseFolder, plan: StagePlan, manifest: StageManifest, memo: HashMemo
-) -> Verdict:
-    inputs, remarks = _current_inputs(case, folder, plan, manifest, memo)
-    reasons = _changed_facts(manifest, plan, inputs)
-    edited, broken = _changed_outputs(folder, plan.spec.writes, manifest, memo)
-    reasons += broken
-    if not reasons and manifest.key != _key(plan, manifest, inputs):
+def _compare(content: StageContent, folder: CaseFolder, plan: StagePlan) -> Verdict:
+    manifest, remarks = content.manifest, list(content.remarks)
+    reasons = [*_changed_facts(manifest, plan), *content.changed]
+    for name in sorted({*content.inputs} ^ {*manifest.inputs}):
+        before, now = manifest.inputs.get(name), content.inputs.get(name)
+        reasons.append(f"{name} changed ({short_hash(before)}→{short_hash(now)})")
+    reasons += content.broken
+    if not reasons and manifest.key != _key(plan, manifest, content.inputs):
         reasons = ["its key was made by another version of payerseg"]
-    for artifact, digest in edited:
+    for artifact, digest in content.edited:
         place = folder.path(artifact).name
-        if reasons:
+        if reasons and not plan.spec.edits:
             copy = edited_copy_path(folder, artifact, digest).name
             remarks.append(f"{place} was edited by a person; a copy will be kept as {copy}")
         else:
             remarks.append(f"{place} was edited by a person")
-    state = State.STALE if reasons else State.EDITED if edited else State.FRESH
-    return Verdict(state, (*reasons, *remarks), manifest.status, whole=not broken)
-
-
-def _current_inputs(
-    case: Case, folder: CaseFolder, plan: StagePlan, manifest: StageManifest, memo: HashMemo
-) -> tuple[dict[str, str], list[str]]:
-    inputs, remarks = {}, []
-    if plan.spec.reads_scan:
-        inputs[SCAN_FILE_INPUT], remark = _scan_now(case.image, manifest, memo)
-        remarks += [remark] if remark else []
-    for artifact in plan.spec.reads:
-        found = digest_of(folder.path(artifact), memo) or _pruned_digest(folder, artifact)
-        inputs[artifact.name] = found or ABSENT
-    return inputs, remarks
-
-
-def _scan_now(
-    image: Path | None, manifest: StageManifest, memo: HashMemo
-) -> tuple[str, str | None]:
-    """Hash the user's scan; where it is gone, what was read from it is trusted."""
-    known = manifest.inputs.get(SCAN_FILE_INPUT, ABSENT)
-    if image is None or not scan_exists(image):
-        return known, f"the scan is not at {image}; what was read from it earlier is trusted"
-    try:
-        return scan_digest(image, memo), None
-    except OSError as error:
-        return ABSENT, f"the scan {image} cannot be read ({error.strerror})"
-
-
-def _pruned_digest(folder: CaseFolder, artifact: Artifact) -> str | None:
-    """Return the hash of an artifact that was pruned, from the manifest of its stage."""
-    try:
-        manifest = StageManifest.read(folder.manifest_path(artifact.step))
-    except ArtifactError:
-        return None
-    if manifest is None or artifact.name not in manifest.pruned:
-        return None
-    return manifest.outputs.get(artifact.name)
+    by_hand = [artifact for artifact in plan.spec.writes if artifact.name in manifest.by_hand]
+    kept = [folder.path(artifact) for artifact in by_hand if folder.path(artifact).exists()]
+    remarks += [f"{path.name} was edited by a person" for path in kept]
+    state = State.EDITED if content.edited or by_hand else State.FRESH
+    if reasons:
+        state = State.STALE
+    elif content.refused:
+        state, remarks = State.REFUSED, [content.refused]
+    return Verdict(
+        state,
+        (*reasons, *remarks),
+        manifest.status,
+        whole=not content.broken,
+        to_take_over=bool(plan.spec.edits and content.edited),
+        precious=bool(plan.spec.edits and (content.edited or kept)),
+    )
 
 
 def _key(plan: StagePlan, manifest: StageManifest, inputs: Mapping[str, str]) -> str:
@@ -177,9 +151,7 @@ def _fingerprint(plan: StagePlan, manifest: StageManifest) -> str | None:
     return plan.fingerprint if plan.fingerprint is not None else manifest.weights
 
 
-def _changed_facts(
-    manifest: StageManifest, plan: StagePlan, inputs: Mapping[str, str]
-) -> list[str]:
+def _changed_facts(manifest: StageManifest, plan: StagePlan) -> list[str]:
     reasons = []
     if (manifest.stage, manifest.stage_version) != (plan.spec.name, plan.spec.version):
         old = f"{manifest.stage} version {manifest.stage_version}"
@@ -187,15 +159,9 @@ def _changed_facts(
     reasons += [f"setting {change}" for change in _changed_settings(manifest.config, plan.config)]
     weights = _fingerprint(plan, manifest)
     if weights != manifest.weights:
-        reasons.append(f"weights changed ({_short(manifest.weights)}→{_short(weights)})")
+        reasons.append(f"weights changed ({short_hash(manifest.weights)}→{short_hash(weights)})")
     if plan.seed != manifest.seed:
         reasons.append(f"seed {manifest.seed} → {plan.seed}")
-    for name in sorted({*inputs, *manifest.inputs}):
-        before, now = manifest.inputs.get(name), inputs.get(name)
-        if now == ABSENT and before != ABSENT:
-            reasons.append(f"{name} is missing")
-        elif before != now:
-            reasons.append(f"{name} changed ({_short(before)}→{_short(now)})")
     return reasons
 
 
@@ -210,26 +176,3 @@ def _changed_settings(
         elif before != now or (name in old) != (name in new):
             changes.append(f"{prefix}{name} {before!r} → {now!r}")
     return changes
-
-
-def _changed_outputs(
-    folder: CaseFolder, writes: Iterable[Artifact], manifest: StageManifest, memo: HashMemo
-) -> tuple[list[tuple[Artifact, str]], list[str]]:
-    """Return (edited artifacts with their new hash, reasons why the result is broken)."""
-    edited, broken, known = [], [], {artifact.name: artifact for artifact in writes}
-    for name, digest in sorted(manifest.outputs.items()):
-        if name not in known:
-            broken.append(f"{name} is no longer a result of this stage")
-            continue
-        found = digest_of(folder.path(known[name]), memo)
-        if found is None and name not in manifest.pruned:
-            broken.append(f"{name} is missing")
-        elif found not in (None, digest) and known[name].editable:
-            edited.append((known[name], str(found)))
-        elif found not in (None, digest):
-            broken.append(f"{name} changed on disk after it was written")
-    return edited, broken
-
-
-def _short(digest: str | None) -> str:
-    return digest[:SHORT_HASH] if digest else "none"

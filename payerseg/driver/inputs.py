@@ -11,8 +11,9 @@ from pathlib import Path
 
 from payerseg.domain.series_reference import SERIES_SUFFIX
 from payerseg.errors import ArtifactError, UsageError
-from payerseg.results.case_folder import MANIFEST_FILE, STATUS_FILE, Case, CaseFolder
+from payerseg.results.case_folder import Case, CaseFolder
 from payerseg.results.status import read_status
+from payerseg.stagekit.case_state import case_folders
 
 SCAN_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 """Of files that a person may name; a DICOM series has a file of its own, made by `dicom_inputs`."""
@@ -104,20 +105,19 @@ def discover_cases(inputs: Iterable[Path]) -> Discovery:
 
 
 def remembered_cases(output: Path) -> tuple[Case, ...]:
-    """Find the cases of an output folder: each folder that holds a status or a stage's result."""
+    """Find the cases of an output folder, with their scans as the last run knew them.
+
+    Raises:
+        UsageError: the folder cannot be looked into.
+    """
     try:
-        folders = sorted(item for item in output.iterdir() if os.path.isdir(item))
+        folders = case_folders(output)
     except FileNotFoundError:
-        folders = []
+        folders = ()
     except OSError as error:
         msg = f"cannot look into {output}: {error.strerror}; check its permissions"
         raise UsageError(msg) from error
-    cases = []
-    for folder in folders:
-        has_result = any(folder.glob(f"step*/{MANIFEST_FILE}"))
-        if not folder.name.startswith(".") and (has_result or (folder / STATUS_FILE).is_file()):
-            cases.append(Case(folder.name, _remembered_image(CaseFolder(folder, folder.name))))
-    return tuple(cases)
+    return tuple(Case(folder.case_id, _remembered_image(folder)) for folder in folders)
 
 
 def _remembered_image(folder: CaseFolder) -> Path | None:

@@ -15,9 +15,12 @@ from payerseg.results.status import (
     CaseSummary,
     StageOutcome,
     StageState,
+    is_good,
 )
 from payerseg.stagekit.catalog import QUALITY_REPORT
 from payerseg.stagekit.protocol import EventName, ExitCode
+
+RESULTS_STAY = "the results of before the edit lie there as they were"
 
 
 @dataclass(slots=True)
@@ -113,11 +116,13 @@ class CaseRecord:
 
     Attributes:
         case_id, image: as in `Case`.
+        before: status that the case had before this run; "" where it had none.
         stages: outcomes so far, in pipeline order.
     """
 
     case_id: str
     image: Path | None
+    before: str = ""
     stages: dict[str, StageOutcome] = field(default_factory=dict)
 
     def ends(self) -> StageOutcome | None:
@@ -142,6 +147,10 @@ class CaseRecord:
         for name, outcome in self.stages.items():
             if outcome.state is StageState.FAILED:
                 return failed_status(name, outcome.kind), f"{name}: {outcome.message}"
+            if outcome.state is StageState.REFUSED:
+                kept = is_good(self.before)
+                message = f"{name}: {outcome.message}" + f"; {RESULTS_STAY}" * kept
+                return self.before if kept else str(CaseStatus.BLOCKED), message
         asking = {name: item for name, item in self.stages.items() if item.needs_review}
         if QUALITY_REPORT.name in asking:  # it repeats what the stages before it said, each once
             asking = {QUALITY_REPORT.name: asking[QUALITY_REPORT.name]}

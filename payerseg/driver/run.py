@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,17 +33,18 @@ from payerseg.driver.run_folder import RunFolder, new_run_id
 from payerseg.driver.settings import RunSettings, StagePlan
 from payerseg.driver.stage_run import StageRun, outcome_of
 from payerseg.errors import ArtifactError, OutOfResources, PayersegError, UsageError
-from payerseg.results.case_folder import Case
+from payerseg.results.case_folder import PARTIAL_FOLDER, Case
 from payerseg.results.fingerprint import HashMemo
 from payerseg.results.manifest import StageManifest
-from payerseg.results.stage_folder import clear_result
-from payerseg.results.status import CaseSummary, StageOutcome, StageState
+from payerseg.results.stage_folder import clear_result, remove
+from payerseg.results.status import CaseSummary, StageOutcome, StageState, read_status
 from payerseg.stagekit.failures import describe_failure
 from payerseg.stagekit.protocol import ExitCode
 
 STILL_TRUE = {StageState.FRESH, StageState.EDITED}
 BLOCKING = {
     StageState.FAILED: "failed",
+    StageState.REFUSED: "was edited in a way that cannot be used",
     StageState.BLOCKED: "is blocked",
     StageState.NOT_RUN: "has not run",
 }
@@ -176,6 +177,10 @@ class PipelineRun:
             record = CaseRecord(refusal.case_id, refusal.image)
             record.stages[self._settings.pipeline[0].name] = outcome
             self._records[refusal.case_id] = record
+        for case_id, record in self._records.items():
+            with contextlib.suppress(ArtifactError):
+                status = read_status(self._settings.case_folder(case_id))
+                record.before = status.status if status is not None else ""
         if not self._settings.dry_run:
             self._folder.open(self._settings, self._preflight.environment)
             for case_id, record in self._records.items():
@@ -228,10 +233,42 @@ class PipelineRun:
             if not verdict.stale:
                 self._records[case_id].stages[plan.spec.name] = self._kept(case_id, plan, verdict)
         stale = {case_id: verdict for case_id, verdict in verdicts.items() if verdict.stale}
+        if not self._settings.force:
+            self._spare_a_persons_work(plan, stale)
+        edited = [case_id for case_id, verdict in verdicts.items() if verdict.to_take_over]
+        edited = [case_id for case_id in edited if not verdicts[case_id].stale]
         if self._settings.dry_run:
             self._note_plans(plan, stale)
-        elif stale:
+            return
+        if edited:
+            self._take_over(plan, edited)
+        if stale:
             self._run_processes(index, stale)
+
+    def _spare_a_persons_work(self, plan: StagePlan, stale: dict[str, Verdict]) -> None:
+        """Leave out cases whose new result would replace what a person corrected and was taken over."""
+        for case_id in [case_id for case_id, verdict in stale.items() if verdict.precious]:
+            verdict = stale.pop(case_id)
+            message = (
+                f"a person edited its results, and they are stale ({'; '.join(verdict.reasons)}); "
+                "--force replaces them and keeps a copy"
+            )
+            outcome = StageOutcome(StageState.REFUSED, message=message, reasons=verdict.reasons)
+            self._records[case_id].stages[plan.spec.name] = outcome
+
+    def _take_over(self, plan: StagePlan, case_ids: Iterable[str]) -> None:
+        """Let the stage's own program bring its results in step with what people edited."""
+        cases = [self._cases[case_id] for case_id in case_ids]
+        run = StageRun(plan, self._settings, self._folder, self._tell, takes_over=True)
+        why = {case.case_id: ("edited by a person",) for case in cases}
+        try:
+            run.run(cases, why, StageClock(plan.spec.name, 1, 1, len(cases)))
+        finally:
+            self._processes += run.processes
+            for case_id, outcome in run.outcomes.items():
+                done = outcome.state is StageState.DONE
+                state = StageState.EDITED if done else StageState.REFUSED
+                self._records[case_id].stages[plan.spec.name] = replace(outcome, state=state)
 
     def _passes_by(self, record: CaseRecord, plan: StagePlan) -> bool:
         """Give a case its outcome if it ended at an earlier stage; tell whether it did."""
@@ -273,13 +310,17 @@ class PipelineRun:
     def _kept(self, case_id: str, plan: StagePlan, verdict: Verdict) -> StageOutcome:
         """Return the outcome of a result that is still true."""
         path = self._settings.case_folder(case_id).manifest_path(plan.spec.folder)
+        if not self._settings.dry_run:
+            remove(path.with_name(PARTIAL_FOLDER))  # of a stage that was killed in its last act
         manifest = StageManifest.read(path)
         if manifest is None:
             msg = f"{path} has just gone; is another program changing the results?"
             raise ArtifactError(msg)
+        if verdict.state is State.REFUSED:
+            return StageOutcome(StageState.REFUSED, message="; ".join(verdict.reasons))
         state = StageState.EDITED if verdict.state is State.EDITED else StageState.FRESH
         outcome = replace(outcome_of(manifest, state), reasons=verdict.reasons)
-        if state is StageState.EDITED:
+        if state is StageState.EDITED and not plan.spec.edits:
             # its doubts were about what the person has replaced; stage 4 checks what lies there now
             outcome = replace(outcome, message="", needs_review=False)
         return outcome
@@ -398,7 +439,7 @@ class PipelineRun:
             states = {outcome.state for outcome in case.stages.values()}
             self._write_status(case, durable=not states <= STILL_TRUE)
         self._try(self._memo.save, "the hash memo")
-        export = lambda: self.tell_all(write_exports(self._settings))  # noqa: E731
+        export = lambda: self.tell_all(write_exports(self._settings, self.run_id, self._memo))  # noqa: E731
         self._try(export, "the tables of all cases", promised=True)
 
     def _prune(self, case_id: str) -> None:

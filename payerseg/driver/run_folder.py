@@ -115,14 +115,13 @@ class RunFolder:
         except OSError as error:
             raise OutOfResources(describe_failure(error).message) from error
 
-    def write_request(self, plan: StagePlan, number: int, request: StageRequest) -> RequestFiles:
-        """Write a request and return its files.
+    def write_request(self, plan: StagePlan, stem: str, request: StageRequest) -> RequestFiles:
+        """Write a request and return its files, whose names begin with `stem`.
 
         Raises:
             OutOfResources: the disk is full.
         """
         folder = self.root / plan.spec.folder.removeprefix("step")
-        stem = f"request-{number}"
         files = RequestFiles(
             folder / f"{stem}.json", folder / f"{stem}.events.jsonl", folder / f"{stem}.stderr.log"
         )

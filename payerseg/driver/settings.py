@@ -11,13 +11,10 @@ from typing import Any, Literal
 from payerseg.config.load import section_to_dict
 from payerseg.config.schema import DriverConfig, RunConfig
 from payerseg.errors import BundleError, UsageError
-from payerseg.results.case_folder import CaseFolder
-from payerseg.results.fingerprint import HashMemo, weights_digest
+from payerseg.results.case_folder import HOUSE_FOLDER, CaseFolder
+from payerseg.results.fingerprint import HashMemo, results_memo, weights_digest
 from payerseg.stagekit.catalog import PIPELINE, StageSpec
 from payerseg.stagekit.protocol import WeightsRequest
-
-HOUSE_FOLDER = ".payerseg"
-MEMO_FILE = "hashes.json"
 
 Export = Literal["flat"]
 
@@ -75,7 +72,7 @@ class RunSettings:
 
     def open_memo(self) -> HashMemo:
         """Open the hash memo of the output folder."""
-        return HashMemo(self.house_folder / MEMO_FILE)
+        return results_memo(self.output)
 
     def stage_range(self) -> range:
         """Return the indices of the stages to run.

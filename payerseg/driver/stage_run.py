@@ -46,13 +46,31 @@ class StageEnd:
 
 
 class StageRun:
-    """Does one stage for the cases that need it."""
+    """Does one stage for the cases that need it, or takes over what people edited in its results."""
 
     def __init__(
-        self, plan: StagePlan, settings: RunSettings, folder: RunFolder, listener: Listener
+        self,
+        plan: StagePlan,
+        settings: RunSettings,
+        folder: RunFolder,
+        listener: Listener,
+        *,
+        takes_over: bool = False,
     ) -> None:
-        """Prepare; nothing runs yet."""
+        """Prepare; nothing runs yet.
+
+        Args:
+            plan: of the stage.
+            settings: of the run.
+            folder: of the run.
+            listener: is told everything.
+            takes_over: run the stage's program for edits; what it fails at is left as it was.
+        """
+        if takes_over:
+            spec = replace(plan.spec, module=plan.spec.edits, weights=False)
+            plan = replace(plan, spec=spec, weights=None, fingerprint=None)
         self._plan = plan
+        self._takes_over = takes_over
         self._settings = settings
         self._folder = folder
         self._listener = listener
@@ -102,7 +120,8 @@ class StageRun:
 
     def _run_process(self, number: int, cases: Sequence[Case]) -> tuple[RequestFiles, ChildEnd]:
         driver = self._settings.driver
-        files = self._folder.write_request(self._plan, number, self._request(cases))
+        stem = f"{'edits' if self._takes_over else 'request'}-{number}"
+        files = self._folder.write_request(self._plan, stem, self._request(cases))
         environment = child_environment(driver, os.environ)
         command = Command(
             self._plan.spec.module, files.request, programs_parent(), environment, files.log
@@ -197,12 +216,13 @@ class StageRun:
         case_id = end.in_flight
         if case_id is None or case_id in self._outcomes:
             return
-        on_disk = self._outcome_on_disk(case_id)
-        if on_disk.state is not StageState.FAILED:
-            self._settle(case_id, on_disk)
-            return
         spec = self._plan.spec
-        clear_result(self._settings.case_folder(case_id), spec.folder, spec.writes)
+        if not self._takes_over:
+            on_disk = self._outcome_on_disk(case_id)
+            if on_disk.state is not StageState.FAILED:
+                self._settle(case_id, on_disk)
+                return
+            clear_result(self._settings.case_folder(case_id), spec.folder, spec.writes)
         kind = CRASH_KINDS[end.timer] if end.timer else CRASHED_KIND
         message = f"the process {end.describe()}; its log is {files.log}"
         self._settle(case_id, StageOutcome(StageState.FAILED, kind, message))

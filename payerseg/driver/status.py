@@ -10,9 +10,9 @@ from payerseg.config.load import load_config
 from payerseg.driver.freshness import State, Verdict, decide
 from payerseg.driver.inputs import remembered_cases
 from payerseg.driver.run_folder import CONFIG_FILE, last_run, read_weights
-from payerseg.driver.settings import HOUSE_FOLDER, RunSettings, plan_stages
+from payerseg.driver.settings import RunSettings, plan_stages
 from payerseg.errors import ArtifactError, UsageError
-from payerseg.results.case_folder import CaseFolder
+from payerseg.results.case_folder import HOUSE_FOLDER, CaseFolder
 from payerseg.results.status import read_status
 from payerseg.stagekit.catalog import PIPELINE, StageSpec
 

@@ -15,8 +15,8 @@ from payerseg.config.training import TrainingConfig
 from payerseg.driver.child_env import check_backend, child_environment
 from payerseg.driver.inputs import tidy_path
 from payerseg.driver.run_folder import RUNS_FOLDER, EventLog, new_run_id
-from payerseg.driver.settings import HOUSE_FOLDER
 from payerseg.driver.supervisor import Child, ChildEnd, Command, Event, Timers
+from payerseg.results.case_folder import HOUSE_FOLDER
 from payerseg.stagekit.catalog import NETWORK_TRAINING
 from payerseg.stagekit.protocol import CaseRequest, EventName, StageRequest
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +27,12 @@ from payerseg.evaluation.result_files import CaseFilesFound, case_key, find_case
 from payerseg.imaging.body_centers import landmarks_from_labels
 from payerseg.imaging.files import read_label_map
 from payerseg.imaging.orient import to_canonical
-from payerseg.results.artifacts import LANDMARKS_CSV, LANDMARKS_JSON, SCAN, SEGMENTATION, SPINE_BOX
+from payerseg.results.artifacts import LANDMARKS_CSV, SCAN, SEGMENTATION, SPINE_BOX, Artifact
 from payerseg.results.case_folder import CaseFolder
-from payerseg.results.formats import read_artifact
-
-NEEDS_REVIEW_STATUS = "ok_needs_review"
+from payerseg.results.fingerprint import HashMemo, results_memo
+from payerseg.results.formats import check_labels, read_artifact
+from payerseg.results.status import CaseStatus, is_good
+from payerseg.stagekit.case_state import CurrentResult, case_folders, current_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,13 @@ class PredictionFiles:
         case_id: as the results name it.
         folder: a case folder of ours.
         files: loose files of any method.
+        memo: for the hashes of our own folders.
     """
 
     case_id: str
     folder: CaseFolder | None = None
     files: CaseFilesFound | None = None
+    memo: HashMemo = field(default_factory=HashMemo)
 
 
 def find_predictions(root: Path) -> dict[str, PredictionFiles]:
@@ -85,10 +89,10 @@ def find_predictions(root: Path) -> dict[str, PredictionFiles]:
     if not root.is_dir():
         msg = f"{root} is not a folder; expected results to score"
         raise ArtifactError(msg)
+    memo = results_memo(root)
     ours = {
-        case_key(path.name): PredictionFiles(path.name, CaseFolder(path, path.name))
-        for path in sorted(root.iterdir())
-        if not path.name.startswith(".") and _is_case_folder(CaseFolder(path, path.name))
+        case_key(folder.case_id): PredictionFiles(folder.case_id, folder, memo=memo)
+        for folder in case_folders(root)
     }
     if ours:
         return ours
@@ -101,57 +105,80 @@ def find_predictions(root: Path) -> dict[str, PredictionFiles]:
     return loose
 
 
-def read_prediction(
-    where: PredictionFiles, scheme: LabelScheme = SCHEMES["verse"], *, with_labels: bool = True
-) -> Prediction:
+@dataclass(frozen=True, slots=True)
+class ResultRules:
+    """How results are to be read.
+
+    Attributes:
+        scheme: meaning of the label numbers of loose files; our own folders are always VerSe.
+        with_labels: False leaves label maps unread where landmarks are at hand.
+        stale_ok: take also what failed since or belongs to something that has changed.
+    """
+
+    scheme: LabelScheme = SCHEMES["verse"]
+    with_labels: bool = True
+    stale_ok: bool = False
+
+
+def read_prediction(where: PredictionFiles, rules: ResultRules | None = None) -> Prediction:
     """Read what was found in one scan.
 
     Args:
         where: as `find_predictions` gives it.
-        scheme: meaning of the label numbers of loose files; our own folders are always VerSe.
-        with_labels: False leaves label maps unread where landmarks are at hand.
+        rules: default: VerSe numbers, everything read, nothing stale.
 
     Raises:
         ArtifactError, DatasetError, InputError: a file cannot be read, or only by guessing.
     """
+    rules = rules or ResultRules()
     if where.folder is not None:
-        return _of_case_folder(where.folder, with_labels=with_labels)
-    return _of_loose_files(where, scheme, with_labels=with_labels)
+        return _of_case_folder(current_result(where.folder, where.memo), rules)
+    return _of_loose_files(where, rules)
 
 
-def _is_case_folder(folder: CaseFolder) -> bool:
-    steps = (SCAN.step, LANDMARKS_CSV.step, SEGMENTATION.step)
-    return folder.status_path.is_file() or any((folder.root / step).is_dir() for step in steps)
+def _of_case_folder(current: CurrentResult, rules: ResultRules) -> Prediction:
+    """Read a case of ours; nothing of it where it failed or is stale, for then it has no result."""
+    folder, refusal = current.folder, current.refusal()
+    if refusal and not rules.stale_ok:
+        status = current.summary.status if current.failed else "stale"
+        return Prediction(folder.case_id, Landmarks(), None, status, refused=refusal)
 
+    def read(artifact: Artifact[Any]) -> Any:
+        there = folder.path(artifact).is_file() if refusal else current.has(artifact)
+        return read_artifact(artifact, folder.path(artifact)) if there else None
 
-def _of_case_folder(folder: CaseFolder, *, with_labels: bool) -> Prediction:
-    status = str(_json_field(folder.status_path, "status") or "")
-    review = status == NEEDS_REVIEW_STATUS or bool(
-        _json_field(folder.path(LANDMARKS_JSON), "needs_review")
+    labels = read(SEGMENTATION) if rules.with_labels else None
+    if labels is not None and refusal:
+        check_labels(labels.array, str(folder.path(SEGMENTATION)))
+    scan = read(SCAN)
+    return Prediction(
+        folder.case_id,
+        read(LANDMARKS_CSV) or Landmarks(),
+        labels,
+        "stale" if refusal else _status_of(current),
+        current.needs_review,
+        read(SPINE_BOX),
+        scan.ct_grid if scan is not None else None,
     )
-    grid = None
-    if folder.path(SCAN).is_file():
-        grid = read_artifact(SCAN, folder.path(SCAN)).ct_grid
-    box = None
-    if folder.path(SPINE_BOX).is_file():
-        box = read_artifact(SPINE_BOX, folder.path(SPINE_BOX))
-    table, segmentation = folder.path(LANDMARKS_CSV), folder.path(SEGMENTATION)
-    landmarks = read_artifact(LANDMARKS_CSV, table) if table.is_file() else Landmarks()
-    labels = None
-    if with_labels and segmentation.is_file():
-        labels = read_artifact(SEGMENTATION, segmentation)
-    return Prediction(folder.case_id, landmarks, labels, status, review, box, grid)
 
 
-def _of_loose_files(
-    where: PredictionFiles, scheme: LabelScheme, *, with_labels: bool
-) -> Prediction:
+def _status_of(current: CurrentResult) -> str:
+    """Return the case's status; where the last run did not come to it, what its results say."""
+    if is_good(current.summary.status):
+        return current.summary.status
+    if current.needs_review:
+        return CaseStatus.OK_NEEDS_REVIEW
+    return CaseStatus.OK if current.no_spine is None else CaseStatus.NO_SPINE
+
+
+def _of_loose_files(where: PredictionFiles, rules: ResultRules) -> Prediction:
     files = where.files or CaseFilesFound()
     points = choose_points(files.points)
-    labels = read_loose_labels(files, scheme) if with_labels or needs_grid(points) else None
+    wanted = rules.with_labels or needs_grid(points)
+    labels = read_loose_labels(files, rules.scheme) if wanted else None
     if points is not None:
         landmarks = read_points(points, labels)
-        return Prediction(where.case_id, landmarks, labels if with_labels else None)
+        return Prediction(where.case_id, landmarks, labels if rules.with_labels else None)
     if labels is None:
         msg = f"{where.case_id} has neither a label map nor landmarks"
         raise ArtifactError(msg)
@@ -267,15 +294,3 @@ def read_csv_table(path: Path) -> Landmarks:
     if "score" in head:
         return read_artifact(LANDMARKS_CSV, path)
     return read_csv_points(path)
-
-
-def _json_field(path: Path, name: str) -> object:
-    """Return a field of a JSON object; None where the file or the field is not there."""
-    if not path.is_file():
-        return None
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        msg = f"{path} is not JSON ({error}); run its stage again"
-        raise ArtifactError(msg) from error
-    return data.get(name) if isinstance(data, dict) else None

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from payerseg.exports.case_result import CaseResult
+from payerseg.exports.case_result import CaseResult, TellFailed, each_case
 from payerseg.exports.color_tables import bids_lookup_table
 from payerseg.exports.landmark_files import verse_centroids, write_json, write_text
 from payerseg.version import __version__
@@ -29,8 +29,10 @@ Label maps of vertebrae in CT, written by payerseg {version}.
 """
 
 
-def export_bids(cases: Iterable[CaseResult], folder: Path) -> list[Path]:
-    """Write the data set.
+def export_bids(
+    cases: Iterable[CaseResult], folder: Path, tell_failed: TellFailed | None = None
+) -> list[Path]:
+    """Write the data set; go on past a case that cannot be written as `each_case` does.
 
     Returns:
         The written files.
@@ -43,20 +45,22 @@ def export_bids(cases: Iterable[CaseResult], folder: Path) -> list[Path]:
     ]
     taken: set[str] = set()
     participants: dict[str, list[str]] = {}
-    for case in cases:
+
+    def one(case: CaseResult) -> list[Path]:
         subject, stem = _place_of(case.case_id, taken)
-        participants.setdefault(subject, []).append(case.case_id)
         place = folder / f"sub-{subject}"
         place = next((place / e for e in stem.split("_") if e.startswith("ses-")), place) / "anat"
         name = f"{stem}_space-orig_desc-vertebrae"
-        written += [
+        centroids = verse_centroids(case.landmarks, case.read_labels().grid)
+        files = [
             case.copy_segmentation(place / f"{name}_dseg.nii.gz"),
-            write_json(_sidecar(), place / f"{name}_dseg.json"),
-            write_json(
-                verse_centroids(case.landmarks, case.read_labels().grid),
-                place / f"{name}_ctd.json",
-            ),
+            write_json(_sidecar(case), place / f"{name}_dseg.json"),
+            write_json(centroids, place / f"{name}_ctd.json"),
         ]
+        participants.setdefault(subject, []).append(case.case_id)
+        return files
+
+    written += each_case(cases, one, tell_failed)
     rows = [f"sub-{subject}\t{', '.join(ids)}" for subject, ids in sorted(participants.items())]
     table = "\n".join(["participant_id\tcase_id", *rows]) + "\n"
     notes = {"case_id": {"Description": "Case ids of payerseg that belong to this subject"}}
@@ -95,9 +99,9 @@ def _description() -> dict[str, object]:
     }
 
 
-def _sidecar() -> dict[str, object]:
+def _sidecar(case: CaseResult) -> dict[str, object]:
     return {
         "Description": "Vertebrae on the grid of the source CT; values as in dseg.tsv",
         "SpatialReference": "the source CT, not transformed",
-        "Manual": False,
+        "Manual": case.by_hand,
     }

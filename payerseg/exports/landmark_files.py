@@ -1,4 +1,4 @@
-"""Landmarks in the files of others: VerSe centroid lists, 3D Slicer markups, flat tables."""
+"""Landmarks in the files of others: VerSe centroid lists, 3D Slicer markups."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from payerseg import atomic
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmarks
 from payerseg.errors import ArtifactError
@@ -71,30 +72,12 @@ def slicer_markups(landmarks: Landmarks) -> dict[str, Any]:
     }
 
 
-def flat_csv(landmarks: Landmarks) -> str:
-    """Return `label,X,Y,Z` rows, VerSe labels, LPS mm in the physical space of the scan."""
-    rows = [",".join(str(value) for value in row.values()) for row in flat_rows(landmarks)]
-    return "\n".join(["label,X,Y,Z", *rows]) + "\n"
-
-
-def flat_rows(landmarks: Landmarks) -> list[dict[str, Any]]:
-    """Return the same as a list of objects, for JSON."""
-    return [
-        {"label": vertebra.verse_label, **dict(zip("XYZ", mark.position_mm, strict=True))}
-        for vertebra, mark in landmarks.items()
-    ]
-
-
 def write_json(value: object, path: Path) -> Path:
     """Write plain JSON, UTF-8, in the given order of keys."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    path.write_bytes(text.encode("utf-8"))
-    return path
+    return write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n", path)
 
 
 def write_text(text: str, path: Path) -> Path:
-    """Write UTF-8 text with plain line ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode("utf-8"))
+    """Write UTF-8 text with plain line ends; return the path."""
+    atomic.write_text(path, text)
     return path

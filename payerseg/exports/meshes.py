@@ -19,7 +19,7 @@ from payerseg.domain.colors import color_of
 from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
-from payerseg.exports.case_result import CaseResult
+from payerseg.exports.case_result import CaseResult, TellFailed, each_case
 
 SMOOTHING_MM = 0.7
 """Sigma of the Gaussian that takes the steps off a mask; details below about 1.5 mm go with them."""
@@ -30,15 +30,19 @@ _MARGIN_VOXELS = 4
 _STL_HEADER = 80
 
 
-def export_meshes(cases: Iterable[CaseResult], folder: Path) -> list[Path]:
+def export_meshes(
+    cases: Iterable[CaseResult], folder: Path, tell_failed: TellFailed | None = None
+) -> list[Path]:
     """Write `<case>/stl/L1.stl`, `<case>/ply/L1.ply` and `<case>/<case>.glb` with all vertebrae.
+
+    It goes on past a case that cannot be written as `each_case` does.
 
     Returns:
         The written files.
     """
-    written = []
-    for case in cases:
-        labels = case.read_labels()
+
+    def one(case: CaseResult) -> list[Path]:
+        written, labels = [], case.read_labels()
         scene = trimesh.Scene(metadata={"space": SPACE_NOTE})
         for vertebra in Vertebra:
             mesh = mesh_of(labels, vertebra.verse_label)
@@ -51,7 +55,9 @@ def export_meshes(cases: Iterable[CaseResult], folder: Path) -> list[Path]:
         if scene.geometry:
             path = folder / case.case_id / f"{case.case_id}.glb"
             written.append(_write(scene.export(file_type="glb"), path))
-    return written
+        return written
+
+    return each_case(cases, one, tell_failed)
 
 
 def as_stl(mesh: trimesh.Trimesh) -> bytes:

@@ -88,6 +88,17 @@ def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
     return whole.astype(np.int32)
 
 
+def lies_like(path: Path, header: SourceHeader) -> bool:
+    """Tell whether a label file holds plain integers on the very grid of another file.
+
+    Raises:
+        As `read_scan`.
+    """
+    raw = read_scan(path)
+    plain = raw.values().dtype.kind in "ui" and not raw.is_rescaled
+    return plain and header.grid.same_space_as(raw.grid)
+
+
 def write_volume(volume: Volume, path: Path) -> None:
     """Write a volume; .nii.gz and .nii by our writer, .mha, .mhd and .nrrd by SimpleITK.
 

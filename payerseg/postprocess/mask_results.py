@@ -35,13 +35,13 @@ def with_landmarks(
         yield VertebraProbability(mark.vertebra, probability, mark.position_mm)
 
 
-def single_masks(merged: MergedMasks, extent: Literal["cropped", "full"]) -> dict[Vertebra, Volume]:
+def single_masks(labels: Volume, extent: Literal["cropped", "full"]) -> dict[Vertebra, Volume]:
     """Return one 0/1 mask per vertebra that has voxels, cropped to it or on the whole grid."""
-    labels, masks = merged.labels, {}
+    masks = {}
     # One pass finds all blocks; comparing the whole scan once per vertebra takes seconds and gigabytes.
     boxes = ndimage.find_objects(labels.array)
-    for report in merged.reports:
-        label = report.vertebra.verse_label
+    for vertebra in Vertebra:
+        label = vertebra.verse_label
         box = boxes[label - 1] if label <= len(boxes) else None
         if box is None:
             continue
@@ -49,10 +49,10 @@ def single_masks(merged: MergedMasks, extent: Literal["cropped", "full"]) -> dic
         if extent == "full":
             whole = np.zeros(labels.grid.shape, np.uint8)
             whole[box] = inside
-            masks[report.vertebra] = labels.with_array(whole)
+            masks[vertebra] = labels.with_array(whole)
         else:
             grid = labels.grid.window(tuple(axis.start for axis in box), inside.shape)
-            masks[report.vertebra] = Volume(inside, grid)
+            masks[vertebra] = Volume(inside, grid)
     return masks
 
 

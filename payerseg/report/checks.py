@@ -41,6 +41,7 @@ def check_case(facts: CaseFacts, masks: dict[Vertebra, MaskFacts]) -> tuple[Find
             *_outside(facts),
             *mask_findings(facts, masks),
             *_edits(facts),
+            *_corrected_masks(facts),
             *scan_findings(facts.ct, facts.landmarks, facts.scan.hu_window),
             *_scan_notes(facts),
         ]
@@ -133,6 +134,14 @@ def _edits(facts: CaseFacts) -> Iterator[Finding]:
             message += " Doubts about the names before are not repeated."
         levels = tuple(edit.split()[0] for edit in edits)
         yield Finding("edited", Severity.INFO, message, levels)
+
+
+def _corrected_masks(facts: CaseFacts) -> Iterator[Finding]:
+    """Say which masks a person corrected, as stage 3's account knows."""
+    names = [name for name, entry in (facts.mask_report or {}).items() if entry.get("by_hand")]
+    if names:
+        message = f"A person corrected the masks of {', '.join(names)}."
+        yield Finding("edited", Severity.INFO, message, tuple(names))
 
 
 def _scan_notes(facts: CaseFacts) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,13 +12,16 @@ from typing import Any
 import numpy as np
 
 from payerseg.results.artifacts import FINDINGS, PROJECTION, REPORT, THUMBNAIL
-from payerseg.results.case_folder import CaseFolder
+from payerseg.results.formats import read_artifact
+from payerseg.stagekit.case_state import CurrentResult
+from payerseg.stagekit.catalog import QUALITY_REPORT
 
 QUANTITIES = {
     "next_mm": "Distance to the next vertebra, mm",
     "volume_ml": "Volume, ml",
     "core_hu": "Trabecular core, HU",
 }
+STALE = "stale"
 OUTLIER_SCORE = 3.5
 """Of the modified z-score 0.6745 (x - median) / MAD (Iglewicz and Hoaglin 1993)."""
 MIN_CASES = 8
@@ -34,8 +36,9 @@ class CohortCase:
 
     Attributes:
         case_id: its name.
-        status: of the closed set; "" if the last run did not get to it.
-        message: the run's sentence about it.
+        status: of the closed set; "" if the last run did not get to it; `STALE` where its results do not
+            belong to what lies there now.
+        message: the run's sentence about it, or why it is stale.
         vertebrae: rows of findings.json; () where stage 4 has no result.
         findings: of findings.json.
         page: of the case, relative to the results folder; None where there is none.
@@ -54,10 +57,10 @@ class CohortCase:
 
     @property
     def kind(self) -> str:
-        """The status in one of five words: ok, review, no_spine, failed, unfinished."""
+        """The status in one of six words: ok, review, no_spine, failed, stale, unfinished."""
         if self.status.startswith("failed"):
             return "failed"
-        known = {"ok": "ok", "ok_needs_review": "review", "no_spine": "no_spine"}
+        known = {"ok": "ok", "ok_needs_review": "review", "no_spine": "no_spine", STALE: STALE}
         return known.get(self.status, "unfinished")
 
 
@@ -79,23 +82,23 @@ class _Values:
     values: list[float] = field(default_factory=list)
 
 
-def read_case(root: Path, case_id: str) -> CohortCase:
-    """Gather what is known of a case of the results folder `root`."""
-    folder = CaseFolder(root / case_id, case_id)
-    status = _json(folder.status_path)
-    found = _json(folder.path(FINDINGS))
-    page = folder.path(REPORT)
-    pictures = [folder.path(item) for item in (THUMBNAIL, PROJECTION)]
-    stages = status.get("stages") or {}
+def read_case(current: CurrentResult) -> CohortCase:
+    """Gather what is known of a case; what may not be relied on is left out, and the message says why."""
+    folder, refusal = current.folder, current.refusal(QUALITY_REPORT)
+    found = read_artifact(FINDINGS, folder.path(FINDINGS)) if current.has(FINDINGS) else {}
+    pictures = [folder.path(item) for item in (THUMBNAIL, PROJECTION) if current.has(item)]
+    status, message = current.summary.status, current.summary.message
+    if refusal and not current.failed:
+        status, message = STALE, refusal
     return CohortCase(
-        case_id,
-        str(status.get("status", "")),
-        str(status.get("message", "")),
+        folder.case_id,
+        status,
+        message,
         tuple(found.get("vertebrae", ())),
         tuple(found.get("findings", ())),
-        page.relative_to(root) if page.is_file() else None,
-        next((path for path in pictures if path.is_file()), None),
-        float(sum(stage.get("seconds", 0.0) for stage in stages.values())),
+        folder.path(REPORT).relative_to(folder.root.parent) if current.has(REPORT) else None,
+        pictures[0] if pictures else None,
+        sum(outcome.seconds for outcome in current.summary.stages.values()),
     )
 
 
@@ -139,11 +142,3 @@ def modified_scores(values: Sequence[float]) -> tuple[float, np.ndarray]:
         return median, np.zeros(len(array))
     spread = float(np.median(np.abs(array - median)))
     return median, 0.6745 * (array - median) / max(spread, SMALLEST_SPREAD * abs(median), 1e-6)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from payerseg.errors import ArtifactError
+from payerseg import records
 
-RATINGS_FORMAT = 1
+RATINGS_FORMAT: Literal[1] = 1
 RATINGS_FILE = "ratings.json"
-CHOICES = ("", "pass", "fail", "unsure")
 Ratings = dict[str, "Rating"]
 
 
@@ -20,39 +19,32 @@ class Rating:
     """One person's word on one case.
 
     Attributes:
-        rating: one of `CHOICES`; "" is a comment only, or a rating taken back.
+        rating: "" is a comment only, or a rating taken back.
         comment: free text.
         at: when, ISO 8601 in UTC; of two ratings the later one counts.
     """
 
-    rating: str
+    rating: Literal["", "pass", "fail", "unsure"]
     comment: str = ""
     at: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RatingsFile:
+    """The content of a ratings file, as the cohort page saves it."""
+
+    format: Literal[1]
+    ratings: Ratings
+
+
 def read_ratings(path: Path) -> Ratings:
-    """Read a ratings file as the cohort page saves it.
+    """Read a ratings file.
 
     Raises:
         ArtifactError: it is something else.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-        if data["format"] != RATINGS_FORMAT:
-            msg = f"{path} has format {data['format']}; expected {RATINGS_FORMAT}"
-            raise ArtifactError(msg)
-        return {str(case): _rating(entry) for case, entry in data["ratings"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        msg = f"{path} is no ratings file ({error!r}); save one from the cohort page"
-        raise ArtifactError(msg) from error
-
-
-def _rating(entry: dict[str, str]) -> Rating:
-    found = Rating(entry["rating"], str(entry.get("comment", "")), str(entry.get("at", "")))
-    if found.rating not in CHOICES:
-        msg = f"rating {found.rating!r} is none of pass, fail, unsure"
-        raise ValueError(msg)
-    return found
+    found = records.read(RatingsFile, path, "save a ratings file from the cohort page")
+    return dict(found.ratings) if found is not None else {}
 
 
 def merge_ratings(sources: Iterable[Ratings]) -> Ratings:
@@ -67,8 +59,4 @@ def merge_ratings(sources: Iterable[Ratings]) -> Ratings:
 
 def ratings_json(ratings: Ratings) -> str:
     """Return the content of a ratings file, the same that the cohort page saves."""
-    data = {
-        "format": RATINGS_FORMAT,
-        "ratings": {case: asdict(rating) for case, rating in ratings.items()},
-    }
-    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    return records.to_json(RatingsFile(RATINGS_FORMAT, ratings), sort_keys=False)

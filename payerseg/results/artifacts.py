@@ -98,13 +98,17 @@ PROJECTION: Artifact[Any] = Artifact(
 )
 
 SEGMENTATION: Artifact[Volume] = Artifact(
-    "segmentation", "step3_vertebrae_segmentation/{case_id}_seg.nii.gz", "labels"
+    "segmentation",
+    "step3_vertebrae_segmentation/{case_id}_seg.nii.gz",
+    "labels",
+    editable=True,
 )
 VERTEBRAE: Artifact[Mapping[Any, Volume]] = Artifact(
     "vertebrae",
     "step3_vertebrae_segmentation/vertebrae",
     "vertebra_masks",
     optional=True,
+    editable=True,
     directory=True,
 )
 MASK_REPORT: Artifact[Any] = Artifact(

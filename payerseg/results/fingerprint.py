@@ -21,10 +21,12 @@ from payerseg.config.model_card import CARD_FILE, LEVELS_FOLDER, PRIOR_FILE, WEI
 from payerseg.config.weights import checkpoint_prefix
 from payerseg.domain.series_reference import SERIES_SUFFIX, SeriesReference
 from payerseg.errors import ArtifactError, BundleError, UnreadableScan
+from payerseg.results.case_folder import HOUSE_FOLDER
 
 ABSENT = "absent"  # stands for the hash of what is not there
 DIGEST_BYTES = 16
 CHUNK_BYTES = 1 << 20
+MEMO_FILE = "hashes.json"
 # A file younger than this when it was hashed may change again without a new time stamp (FAT: 2 s).
 RACY_NS = 2_000_000_000
 # Images that keep their voxels in a second file, and the header keys that name it.
@@ -159,6 +161,11 @@ class HashMemo:
         if self._path is not None and path.is_relative_to(self._path.parent.parent):
             return path.relative_to(self._path.parent.parent).as_posix()
         return str(path)
+
+
+def results_memo(root: Path) -> HashMemo:
+    """Open the hash memo of a results folder."""
+    return HashMemo(root / HOUSE_FOLDER / MEMO_FILE)
 
 
 def scan_digest(path: Path, memo: HashMemo) -> str:

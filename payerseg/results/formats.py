@@ -32,7 +32,7 @@ from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.vertebra import N_CHANNELS, Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.errors import ArtifactError, InputError
-from payerseg.imaging.files import place_labels, read_volume, write_labels
+from payerseg.imaging.files import place_labels, read_label_map, read_volume, write_labels
 from payerseg.imaging.nifti import read_channels, write_nifti
 from payerseg.imaging.orient import to_canonical
 from payerseg.imaging.pictures import encode_png, read_png
@@ -81,6 +81,24 @@ def read_artifact(artifact: Artifact, path: Path) -> Any:
     except (InputError, OSError, UnicodeDecodeError) as error:
         msg = f"{artifact.name} at {path} cannot be read ({error}); run its stage again"
         raise ArtifactError(msg) from error
+
+
+def check_labels(labels: np.ndarray, name: str) -> None:
+    """Check a label map that a person, or nobody knows who, wrote.
+
+    Args:
+        labels: (z, y, x) integers.
+        name: of the file, for the message.
+
+    Raises:
+        ArtifactError: it holds no label, or one that is no vertebra's.
+    """
+    found = {int(value) for value in np.unique(labels)} - {0}
+    strange = sorted(found - {vertebra.verse_label for vertebra in Vertebra})
+    if strange or not found:
+        what = f"the labels {strange[:8]}" if strange else "no label at all"
+        msg = f"{name} holds {what}; expected VerSe numbers of vertebrae, 1 to 25 and 28"
+        raise ArtifactError(msg)
 
 
 def _codec(artifact: Artifact) -> Codec:
@@ -146,7 +164,7 @@ def _write_labels(labels: Volume, path: Path, folder: CaseFolder) -> None:
 
 
 def _read_canonical(path: Path) -> Volume:
-    canonical, _ = to_canonical(read_volume(path))
+    canonical, _ = to_canonical(read_label_map(path))
     return canonical.with_array(np.ascontiguousarray(canonical.array))
 
 
@@ -163,9 +181,13 @@ def _write_masks(masks: Mapping[Vertebra, Volume], path: Path, folder: CaseFolde
 
 def _read_masks(path: Path) -> dict[Vertebra, Volume]:
     files = sorted(path.glob(f"*{_MASK_ENDING}"))
-    masks = {
-        Vertebra[file.name.removesuffix(_MASK_ENDING)]: _read_canonical(file) for file in files
-    }
+    masks = {}
+    for file in files:
+        name = file.name.removesuffix(_MASK_ENDING)
+        if name not in Vertebra.__members__:
+            msg = f"{file} is no mask of a vertebra; move it to another folder"
+            raise ArtifactError(msg)
+        masks[Vertebra[name]] = _read_canonical(file)
     return dict(sorted(masks.items()))
 
 

@@ -44,8 +44,9 @@ class LandmarkRow:
 def parse_rows(text: str, source: str) -> tuple[LandmarkRow, ...]:
     """Read a table, as written or as a person's editor left it.
 
-    The columns may come in any order and case, be separated by commas, semicolons or tabs, and score and
-    flags may be missing (a person's mark has score 1). A label is a name (T12) or a VerSe number (19).
+    The columns may come in any order and case, be separated by commas, semicolons or tabs (with these two a
+    comma is a decimal point), and score and flags may be missing (a person's mark has score 1). A label is
+    a name (T12) or a VerSe number (19).
 
     Args:
         text: of the file.
@@ -54,43 +55,55 @@ def parse_rows(text: str, source: str) -> tuple[LandmarkRow, ...]:
     Raises:
         ArtifactError: names the line and what is wrong with it.
     """
-    lines = [line for line in text.lstrip("\ufeff").splitlines() if line.strip()]
+    numbered = enumerate(text.lstrip("\ufeff").splitlines(), start=1)
+    lines = [(number, line) for number, line in numbered if line.strip()]
     if not lines:
         msg = f"{source} is empty; expected a first line {','.join(COLUMNS)}"
         raise ArtifactError(msg)
-    separator = max(",;\t", key=lines[0].count)
+    separator = max(",;\t", key=lines[0][1].count)
+    reader = csv.reader((line for _, line in lines), delimiter=separator, skipinitialspace=True)
+    marks: dict[Vertebra, LandmarkRow] = {}
+    names: list[str] = []
     try:
-        rows = list(csv.reader(lines, delimiter=separator, skipinitialspace=True))
-    except csv.Error as error:  # a field longer than any table has
-        msg = f"{source} is no table ({error}); expected a first line {','.join(COLUMNS)}"
+        for row in reader:
+            where = f"{source}, line {lines[reader.line_num - 1][0]}"
+            if not names:
+                names = _columns(row, source)
+                continue
+            mark = _row(dict(zip(names, row, strict=False)), where, separator)
+            if mark.vertebra in marks:
+                msg = f"{where}: {mark.vertebra.name} once more; keep one row per vertebra"
+                raise ArtifactError(msg)
+            marks[mark.vertebra] = mark
+    except csv.Error as error:
+        msg = f"{source}, line {lines[min(reader.line_num, len(lines)) - 1][0]}: {error}"
         raise ArtifactError(msg) from error
-    names = [name.strip().lower() for name in rows[0]]
+    return tuple(marks.values())
+
+
+def _columns(row: list[str], source: str) -> list[str]:
+    names = [name.strip().lower() for name in row]
     missing = [name for name in COLUMNS[:4] if name.lower() not in names]
     if missing:
-        msg = f"{source} has columns {rows[0]}; column {missing[0]} is missing"
+        msg = f"{source} has columns {row}; column {missing[0]} is missing"
         raise ArtifactError(msg)
-    marks = tuple(
-        _row(dict(zip(names, row, strict=False)), f"{source}, line {number}")
-        for number, row in enumerate(rows[1:], start=2)
-    )
-    vertebrae = [mark.vertebra for mark in marks]
-    twice = {vertebra.name for vertebra in vertebrae if vertebrae.count(vertebra) > 1}
-    if twice:
-        msg = f"{source} has {', '.join(sorted(twice))} more than once; keep one row per vertebra"
-        raise ArtifactError(msg)
-    return marks
+    return names
 
 
-def _row(row: dict[str, str], where: str) -> LandmarkRow:
+def _row(row: dict[str, str], where: str, separator: str) -> LandmarkRow:
+    """Read a row; where columns are not separated by commas, a comma is a decimal point."""
+    empty = [name for name in COLUMNS[:4] if not row.get(name.lower(), "").strip()]
+    if empty:
+        msg = f"{where}: no {empty[0]}; expected a vertebra such as T12 or 19 and X, Y, Z in mm"
+        raise ArtifactError(msg)
+    plain = {k: v if separator == "," else v.replace(",", ".") for k, v in row.items()}
     try:
         flags = tuple(flag for flag in row.get("flags", "").strip().split(FLAG_SEPARATOR) if flag)
-        x, y, z = (_finite(row[axis]) for axis in "xyz")
-        score = _finite(row.get("score", "").strip() or "1")
+        x, y, z = (_finite(plain[axis]) for axis in "xyz")
+        score = _finite(plain.get("score", "").strip() or "1")
         return LandmarkRow(_vertebra(row["label"]), (x, y, z), score, flags)
     except (ValueError, KeyError) as error:
-        msg = (
-            f"{where}: {str(error)[:100]}; expected a vertebra such as T12 or 19 and X, Y, Z in mm"
-        )
+        msg = f"{where}: {str(error)[:80]}; expected a vertebra such as T12 or 19 and X, Y, Z in mm"
         raise ArtifactError(msg) from error
 
 

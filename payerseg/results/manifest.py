@@ -37,6 +37,7 @@ class StageManifest:
         config: the stage's own settings.
         weights: fingerprint of the weights, None for a stage without.
         seed: given to the stage.
+        by_hand: names of outputs that hold a person's work, which was taken over.
         notes: what the stage wrote down about the case, see `CaseWork.note`.
         versions: of libraries; device. For people: not part of the key.
         started: local time, ISO 8601.
@@ -55,6 +56,7 @@ class StageManifest:
     config: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
     seed: int = 0
+    by_hand: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     started: str = ""

@@ -33,20 +33,36 @@ def clear_result(folder: CaseFolder, step: str, writes: Iterable[Artifact]) -> N
 def keep_edits(folder: CaseFolder, step: str, writes: Iterable[Artifact]) -> list[Path]:
     """Copy every artifact that a person edited to a name of its own; return the copies.
 
-    The copy's name holds the content's hash, so doing it twice makes one copy.
+    Where no manifest tells what the stage wrote, everything that a person may edit is copied, unless the
+    stage was just writing it when it ended. The copy's name holds the content's hash, so doing it
+    twice makes one copy.
     """
     try:
         manifest = StageManifest.read(folder.manifest_path(step))
     except ArtifactError:
+        manifest = None
+    if manifest is None and (folder.root / step / PARTIAL_FOLDER).exists():
         return []
+    written = manifest.outputs if manifest is not None else {}
+    taken_over = manifest.by_hand if manifest is not None else ()
     copies = []
     for artifact in writes:
         found = digest_of(folder.path(artifact), HashMemo()) if artifact.editable else None
-        if manifest is None or found in (None, manifest.outputs.get(artifact.name)):
+        if found is None or (
+            found == written.get(artifact.name) and artifact.name not in taken_over
+        ):
             continue
-        copy = edited_copy_path(folder, artifact, str(found))
-        with replacing(copy, durable=True) as partial:
-            shutil.copyfile(folder.path(artifact), partial)
+        copy = edited_copy_path(folder, artifact, found)
+        if copy.exists():
+            continue
+        if artifact.directory:
+            partial = copy.with_name(f".{copy.name}.partial")
+            remove(partial)
+            shutil.copytree(folder.path(artifact), partial)
+            partial.replace(copy)
+        else:
+            with replacing(copy, durable=True) as partial:
+                shutil.copyfile(folder.path(artifact), partial)
         copies.append(copy)
     return copies
 
@@ -54,7 +70,9 @@ def keep_edits(folder: CaseFolder, step: str, writes: Iterable[Artifact]) -> lis
 def edited_copy_path(folder: CaseFolder, artifact: Artifact, digest: str) -> Path:
     """Return where an edited artifact is kept when its stage has to run again."""
     path = folder.path(artifact)
-    return path.with_name(f"{path.stem}.by_hand-{digest[:8]}{path.suffix}")
+    ending = next((end for end in (".nii.gz",) if path.name.endswith(end)), path.suffix)
+    stem = path.name.removesuffix(ending)
+    return path.with_name(f"{stem}.by_hand-{digest[:8]}{ending}")
 
 
 def remove(path: Path) -> None:

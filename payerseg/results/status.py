@@ -25,6 +25,7 @@ class StageState(StrEnum):
     DONE = "done"  # done in this run
     NO_SPINE = "no_spine"  # the case ends here or ended earlier: a result
     FAILED = "failed"
+    REFUSED = "refused"  # a person's edit cannot be used; what was done before it stays
     BLOCKED = "blocked"  # an earlier stage has no result
     NOT_RUN = "not_run"  # would run; the run ended before, or was a dry one
 
@@ -81,7 +82,7 @@ class CaseSummary:
         case_id: its name.
         status: of the closed set: ok, ok_needs_review, no_spine, done_to_<stage> (all that was asked
             for; with _needs_review behind it where a person should look), failed_<stage>_<kind>,
-            blocked, not_run.
+            blocked, not_run. Where a person's edit is refused, the word of before.
         message: one sentence for people; empty when all is done and ok.
         image: the scan; None if it is not known.
         stages: in pipeline order.
@@ -98,7 +99,8 @@ class CaseSummary:
     @property
     def good(self) -> bool:
         """Whether the case needs no attention of the operator."""
-        return is_good(self.status)
+        refused = any(outcome.state is StageState.REFUSED for outcome in self.stages.values())
+        return is_good(self.status) and not refused
 
     def write(self, folder: CaseFolder, *, durable: bool = False) -> None:
         """Write status.json; `durable` costs a wait for the disk.

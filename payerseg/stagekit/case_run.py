@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -27,6 +27,7 @@ from payerseg.results.fingerprint import (
 )
 from payerseg.results.manifest import SCAN_FILE_INPUT, ResultStatus, StageManifest
 from payerseg.results.stage_folder import clear_result, remove
+from payerseg.stagekit.case_state import stage_content
 from payerseg.stagekit.case_work import CaseWork, Say
 from payerseg.stagekit.catalog import StageSpec
 from payerseg.stagekit.memory import memory_mb
@@ -157,10 +158,53 @@ def run_case(
             seconds=round(time.monotonic() - clock, 3),
             peak_rss_mb=memory_mb().peak,
         )
-        remove(folder.root / spec.folder / PARTIAL_FOLDER)
         sync_folder(folder.root / spec.folder)
         manifest.write(folder.manifest_path(spec.folder))
+        # last: as long as it is there, what lies beside it is a stage's, not a person's
+        remove(folder.root / spec.folder / PARTIAL_FOLDER)
     return CaseResult(status, work.end_message, manifest.seconds, work.notes)
+
+
+def take_over_edits(
+    spec: StageSpec,
+    edits: Callable[[CaseWork], None],
+    request: CaseRequest,
+    provenance: Provenance,
+    say: Say,
+) -> CaseResult:
+    """Let a stage's program for edits bring its result in step with what a person changed.
+
+    Nothing is taken away: what the program does not write stays as it is, and if it fails, so does all.
+    The manifest keeps what the result was made from, and says which outputs hold a person's work.
+
+    Raises:
+        PayersegError: the edit cannot be used.
+    """
+    del provenance  # the manifest keeps that of the result
+    folder = CaseFolder(request.folder, request.case_id)
+    content = stage_content(folder, spec, request.image, HashMemo())
+    if content is None:
+        msg = f"{folder.manifest_path(spec.folder)} has gone; run the stage again"
+        raise ArtifactError(msg)
+    work = CaseWork(request, replace(spec, reads=(*spec.reads, *spec.writes)), say)
+    work.edited = frozenset(artifact for artifact, _ in content.edited)
+    edits(work)
+    memo, before = HashMemo(), content.manifest
+    outputs = {
+        artifact.name: digest
+        for artifact in spec.writes
+        if (digest := digest_of(folder.path(artifact), memo)) is not None
+    }
+    by_hand = {*before.by_hand, *(artifact.name for artifact in work.edited)}
+    manifest = replace(
+        before,
+        outputs=outputs,
+        by_hand=tuple(sorted(by_hand)),
+        notes={**before.notes, **work.notes},
+    )
+    manifest.write(folder.manifest_path(spec.folder))
+    remove(folder.root / spec.folder / PARTIAL_FOLDER)
+    return CaseResult("done", "", before.seconds, work.notes)
 
 
 @contextmanager

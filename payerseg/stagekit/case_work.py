@@ -29,6 +29,7 @@ class CaseWork:
         folder: where its artifacts lie.
         notes: what was noted so far; goes into the manifest.
         written: artifacts put in place so far.
+        edited: results of the stage that a person changed, where they are to be taken over.
         ended_as: set by `end_as`, else None.
         end_message: its reason.
     """
@@ -39,6 +40,7 @@ class CaseWork:
         self.folder = CaseFolder(request.folder, request.case_id)
         self.notes: dict[str, Any] = {}
         self.written: set[Artifact] = set()
+        self.edited: frozenset[Artifact] = frozenset()
         self.ended_as: Literal["no_spine"] | None = None
         self.end_message = ""
         self._image = request.image

@@ -5,7 +5,7 @@ A stage's `version` is bumped by hand when the same inputs and settings would gi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 
 from payerseg.results import artifacts as a
@@ -26,6 +26,8 @@ class StageSpec:
         config: "module:class" of its settings.
         weights: whether it needs weights.
         reads_scan: whether it reads the user's file.
+        edits: program that takes over what a person changed in its results, before later stages read it;
+            "" where an edit is used as it is. What was taken over is replaced by `--force` only.
     """
 
     name: str
@@ -37,6 +39,7 @@ class StageSpec:
     config: str
     weights: bool = False
     reads_scan: bool = False
+    edits: str = ""
 
     @property
     def section(self) -> str:
@@ -95,6 +98,7 @@ VERTEBRAE_SEGMENTATION = StageSpec(
     writes=(a.SEGMENTATION, a.VERTEBRAE, a.MASK_REPORT),
     config=f"{_SCHEMA}VertebraeSegmentationConfig",
     weights=True,
+    edits="stages.mask_edits",
 )
 QUALITY_REPORT = StageSpec(
     name="quality_report",
@@ -119,6 +123,11 @@ PIPELINE: tuple[StageSpec, ...] = (
     VERTEBRAE_LOCALIZATION,
     VERTEBRAE_SEGMENTATION,
     QUALITY_REPORT,
+)
+
+# Not in the pipeline: it takes over what a person changed in the results of stage 3, and asks no network.
+MASK_EDITS = replace(
+    VERTEBRAE_SEGMENTATION, module=VERTEBRAE_SEGMENTATION.edits, weights=False, edits=""
 )
 
 # Not in the pipeline: it runs before it, and its work item is an input of the user, not a scan.

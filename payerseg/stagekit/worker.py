@@ -17,12 +17,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from payerseg.config.load import section_from_dict
 from payerseg.errors import PayersegError, ProtocolError
-from payerseg.stagekit.case_run import Provenance, StageSetup, build_stage, run_case
+from payerseg.stagekit.case_run import CaseResult, Provenance, StageSetup, build_stage, run_case
 from payerseg.stagekit.case_work import CaseWork
 from payerseg.stagekit.catalog import StageSpec
 from payerseg.stagekit.failures import OUT_OF_MEMORY_KIND, Failure, describe_failure
@@ -35,6 +36,16 @@ SYS_PRCTL_PDEATHSIG = 1
 SIGKILL = 9
 
 StageClass = Callable[[StageSetup[Any]], Callable[[CaseWork], None]]
+DoCase = Callable[[StageSpec, Callable[[CaseWork], None], CaseRequest, Provenance, Any], CaseResult]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What `run_stage` was called with."""
+
+    spec: StageSpec
+    stage_class: StageClass
+    do_case: DoCase
 
 
 class EventWriter:
@@ -65,7 +76,10 @@ class EventWriter:
 
 
 def run_stage(
-    spec: StageSpec, stage_class: StageClass, arguments: Sequence[str] | None = None
+    spec: StageSpec,
+    stage_class: StageClass,
+    arguments: Sequence[str] | None = None,
+    do_case: DoCase = run_case,
 ) -> int:
     """Do a request and return the exit code.
 
@@ -73,6 +87,7 @@ def run_stage(
         spec: of this stage.
         stage_class: built once, then called with every case.
         arguments: of the command line, default `sys.argv[1:]`.
+        do_case: `take_over_edits` for a program that takes over what a person edited.
     """
     options = list(sys.argv[1:] if arguments is None else arguments)
     leashed = LEASH_OPTION in options
@@ -85,13 +100,13 @@ def run_stage(
         if leashed:
             _put_on_leash()
         try:
-            return _run_request(spec, stage_class, Path(paths[0]), say)
+            return _run_request(Program(spec, stage_class, do_case), Path(paths[0]), say)
         except KeyboardInterrupt:
             return ExitCode.CANCELLED
 
 
-def _run_request(spec: StageSpec, stage_class: StageClass, path: Path, say: EventWriter) -> int:
-    clock = time.monotonic()
+def _run_request(program: Program, path: Path, say: EventWriter) -> int:
+    clock, spec = time.monotonic(), program.spec
     try:
         request = _read_request(spec, path)
         config = section_from_dict(spec.config_type(), dict(request.config), str(path))
@@ -103,12 +118,14 @@ def _run_request(spec: StageSpec, stage_class: StageClass, path: Path, say: Even
     weights = request.weights
     setup = StageSetup(config, weights.path if weights else None, request.seed)
     try:
-        stage, loaded = build_stage(stage_class, setup, weights.fingerprint if weights else None)
+        stage, loaded = build_stage(
+            program.stage_class, setup, weights.fingerprint if weights else None
+        )
     except Exception as error:  # noqa: BLE001 (whatever a stage raises becomes an event)
         return _reject(describe_failure(error, _memory_hint(spec)), say, error)
     setup_seconds = time.monotonic() - clock
     provenance = Provenance(request.config, loaded, request.seed, versions)
-    failed = sum(not _run_one(spec, stage, case, provenance, say) for case in request.cases)
+    failed = sum(not _run_one(program, stage, case, provenance, say) for case in request.cases)
     fields = {
         "done": len(request.cases) - failed,
         "failed": failed,
@@ -122,7 +139,7 @@ def _run_request(spec: StageSpec, stage_class: StageClass, path: Path, say: Even
 
 
 def _run_one(
-    spec: StageSpec,
+    program: Program,
     stage: Callable[[CaseWork], None],
     case: CaseRequest,
     provenance: Provenance,
@@ -131,9 +148,9 @@ def _run_one(
     """Do one case; a failure is an event, and the next case goes on."""
     say(EventName.CASE_STARTED, {"case_id": case.case_id})
     try:
-        result = run_case(spec, stage, case, provenance, say)
+        result = program.do_case(program.spec, stage, case, provenance, say)
     except Exception as error:  # noqa: BLE001 (whatever a stage raises becomes an event)
-        failure = describe_failure(error, _memory_hint(spec))
+        failure = describe_failure(error, _memory_hint(program.spec))
         fields = {"kind": failure.kind, "message": failure.message, "traceback": failure.traceback}
         say(EventName.CASE_FAILED, {"case_id": case.case_id, **fields})
         _log(failure.traceback)

@@ -29,7 +29,9 @@ from payerseg.errors import DatasetError, GridMismatch, PayersegError
 from payerseg.imaging.files import read_volume, write_volume
 from payerseg.results.artifacts import LANDMARKS_CSV, MASK_REPORT, SEGMENTATION
 from payerseg.results.case_folder import CaseFolder
+from payerseg.results.fingerprint import HashMemo
 from payerseg.results.formats import read_artifact
+from payerseg.stagekit.case_state import current_result
 
 SHELL_VOXELS = 3
 NOTE = "masks made by payerseg, kept by `payerseg train adopt`"
@@ -126,12 +128,15 @@ def _adopt_case(
 ) -> Adopted:
     if files.split in ("val", "test"):
         return Adopted(files.case_id, reason=f"a {files.split} case must not teach")
-    status = _status(folder)
+    current = current_result(folder, HashMemo())
+    status = current.summary.status or "not known"
+    if current.refusal():
+        return Adopted(files.case_id, reason=current.refusal())
     case = read_case(files, rules)
     if case.landmarks is None and status != "ok":
         return Adopted(files.case_id, reason=f"no known positions, and its status is {status}")
     table, masks = folder.path(LANDMARKS_CSV), folder.path(SEGMENTATION)
-    if not table.is_file() or not masks.is_file():
+    if not current.has(LANDMARKS_CSV) or not current.has(SEGMENTATION):
         return Adopted(files.case_id, reason=f"no masks; its status is {status}")
     found = read_artifact(LANDMARKS_CSV, table)
     labels, ct = read_volume(masks), read_volume(case.image)
@@ -230,16 +235,6 @@ def _doubt_of_size(
     if 1 / rule.max_size_ratio <= ratio <= rule.max_size_ratio:
         return ""
     return f"{ratio:.2f} times the volume of its neighbours"
-
-
-def _status(folder: CaseFolder) -> str:
-    if not folder.status_path.is_file():
-        return "not known"
-    try:
-        return str(json.loads(folder.status_path.read_text(encoding="utf-8")).get("status"))
-    except ValueError as error:
-        msg = f"{folder.status_path} is not JSON ({error}); run payerseg again"
-        raise DatasetError(msg) from error
 
 
 def _facts(files: CaseFiles) -> dict[str, Any]:

@@ -52,6 +52,7 @@ DRIVER_MAY_IMPORT = (
     "payerseg.dicom.source",
     "payerseg.domain.series_reference",
     "payerseg.domain.vertebra",  # names and labels; needs no numpy
+    "payerseg.exports.flat",
     "payerseg.results.artifacts",
     "payerseg.results.case_folder",
     "payerseg.results.fingerprint",
@@ -59,6 +60,7 @@ DRIVER_MAY_IMPORT = (
     "payerseg.results.manifest",
     "payerseg.results.stage_folder",
     "payerseg.results.status",
+    "payerseg.stagekit.case_state",
     "payerseg.stagekit.catalog",
     "payerseg.stagekit.failures",
     "payerseg.stagekit.protocol",

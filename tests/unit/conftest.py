@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # importlib mode: no packages among tests
+from result_folders import seal as seal_folder
+
+
+@pytest.fixture(scope="session")
+def seal():
+    """The function: case folder → the same with manifests and status, as if a run had made it."""
+    return seal_folder
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const one = (selector) => document.querySelector(selector);
 const all = (selector) => [...document.querySelectorAll(selector)];
-const KINDS = { ok: "ok", review: "needs review", no_spine: "no spine", failed: "failed", unfinished: "not finished" };
+const KINDS = { ok: "ok", review: "needs review", no_spine: "no spine", failed: "failed", stale: "stale", unfinished: "not finished" };
 const STORE = `payerseg-ratings:${facts.key}`;
 const SEVERITIES = ["review", "warning", "info"];
 
@@ -80,7 +80,7 @@ async function load(file) {
 
 // --- table --------------------------------------------------------------------------------------------
 
-const statusOrder = ["failed", "unfinished", "review", "no_spine", "ok"];
+const statusOrder = ["failed", "stale", "unfinished", "review", "no_spine", "ok"];
 const COLUMNS = [
   { name: "", cell: thumb },
   { name: "Case", left: true, sort: (item) => item.id, cell: caseCell },
@@ -109,7 +109,7 @@ function findingsCell(item) {
   const cell = element("td", { class: "l what" });
   const reviews = item.findings.filter((finding) => finding.severity === "review");
   const warnings = count(item, "warning");
-  if (item.kind === "failed" || !item.n) cell.append(item.message);
+  if (item.kind === "failed" || item.kind === "stale" || !item.n) cell.append(item.message);
   else if (reviews.length) cell.append(reviews[0].message, reviews.length > 1 ? ` +${reviews.length - 1}` : "");
   else if (warnings) cell.append(`${warnings} warning${warnings > 1 ? "s" : ""}`);
   return cell;

@@ -33,3 +33,6 @@ FINISH = replace(
     weights=False,
 )
 LONG_PIPELINE = (COPY, BEHAVE, FINISH)
+
+EDITS = replace(BEHAVE, module="fake_stages.edits")
+EDITED_PIPELINE = (COPY, replace(BEHAVE, edits=EDITS.module), FINISH)

@@ -33,7 +33,7 @@ def results(tmp_path):
     root = tmp_path / "results"
     for name, status in (("a", "ok"), ("b", "no_spine"), ("c", "failed_preparation_unreadable")):
         (root / name).mkdir(parents=True)
-        (root / name / "status.json").write_text(json.dumps({"status": status, "stages": {}}))
+        (root / name / "status.json").write_text(json.dumps({"case_id": name, "status": status}))
     (root / ".payerseg" / "runs" / "2026-01-01T00-00-00_aaaa").mkdir(parents=True)
     return root
 

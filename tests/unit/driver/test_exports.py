@@ -1,16 +1,15 @@
 import csv
 import json
 import math
-import os
 from dataclasses import replace
 
 import pytest
 
 from payerseg.domain.vertebra import Vertebra
-from payerseg.driver.exports import write_exports, write_flat
+from payerseg.driver import exports
 from payerseg.driver.settings import RunSettings
 from payerseg.results.artifacts import LANDMARKS_CSV, SEGMENTATION, SPINE_BOX
-from payerseg.results.landmark_rows import LandmarkRow
+from payerseg.results.fingerprint import HashMemo
 
 TABLE = "label,X,Y,Z,score,flags\nT12,1.5,-2.25,100.125,0.9000,\nL1,1.0,-2.0,70.0,1.0000,edited\n"
 STATES = {
@@ -19,6 +18,10 @@ STATES = {
     "vertebrae_localization": {"state": "edited", "seconds": 3.0, "peak_rss_mb": 100.0},
     "vertebrae_segmentation": {"state": "done", "seconds": 4.0, "peak_rss_mb": 100.0},
 }
+
+
+def write_exports(settings, run_id="run"):
+    return exports.write_exports(settings, run_id, HashMemo())
 
 
 @pytest.fixture
@@ -41,6 +44,7 @@ def make_case(settings, case_id, states=STATES, table=TABLE, status="ok"):
             {
                 "case_id": case_id,
                 "status": status,
+                "run_id": "run",
                 "message": "",
                 "image": "/in/a.nii",
                 "stages": states,
@@ -176,21 +180,6 @@ def test_flat_copies_stay_true_in_runs_that_do_not_ask_for_them(settings):
     assert sorted(path.name for path in flat.iterdir() if path.name[0] != "a") == ["notes.txt"]
 
 
-def test_a_flat_copy_is_a_copy_and_made_again_only_when_needed(settings, tmp_path):
-    case = make_case(settings, "a")
-    row = LandmarkRow(Vertebra.L1, (1.0, 2.0, 3.0))
-    write_flat(case, [row], tmp_path)
-    copy = tmp_path / "a_segmentation.nii.gz"
-    inode = copy.stat().st_ino
-    assert inode != case.path(SEGMENTATION).stat().st_ino
-    write_flat(case, [row], tmp_path)
-    assert copy.stat().st_ino == inode
-    case.path(SEGMENTATION).write_text("edited")
-    os.utime(case.path(SEGMENTATION), (5, 5))
-    write_flat(case, [row], tmp_path)
-    assert copy.read_text() == "edited"
-
-
 def test_no_name_is_a_formula(settings):
     """A spreadsheet would run it."""
     for name in ("=1+1", "@SUM(A1)", "-1", "+1", "plain"):
@@ -219,3 +208,17 @@ def test_what_cannot_be_read_is_told_and_the_other_cases_are_in_the_tables(setti
     rows = csv.reader((settings.output / "summary.csv").read_text().splitlines())
     ids = [row[0] for row in rows]
     assert ids == ["case_id", "a", "b", "c", "d"]
+
+
+def test_cases_of_other_runs_are_in_the_tables_only_where_they_hold_together(settings, seal):
+    for case_id in ("a", "b"):
+        seal(make_case(settings, case_id))
+    write_exports(settings)
+    flat = settings.output / "flat"
+    assert {path.name[0] for path in flat.iterdir()} == {"a", "b"}
+    table = settings.case_folder("a").path(LANDMARKS_CSV)
+    table.write_text(TABLE.replace("L1", "L2"))
+    write_exports(settings, "a later run of other cases")
+    assert {path.name[0] for path in flat.iterdir()} == {"b"}, "old masks under new names"
+    lines = (settings.output / "landmarks.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["a", "b"], "the edited table itself is true"

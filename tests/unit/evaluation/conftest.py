@@ -1,9 +1,14 @@
 """Truths and results of a drawn spine, as files."""
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # importlib mode: no packages among tests
+from result_folders import seal
 
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmark, Landmarks
@@ -36,7 +41,6 @@ def put_case_folder(root, case_id, landmarks, labels=None, status="ok"):
     folder = CaseFolder(root / case_id, case_id)
     for artifact in (SCAN, LANDMARKS_CSV, SEGMENTATION):
         folder.path(artifact).parent.mkdir(parents=True, exist_ok=True)
-    folder.status_path.write_text(json.dumps({"status": status}))
     if landmarks is not None:
         folder.path(LANDMARKS_CSV).write_text(format_landmarks(landmarks))
         folder.path(LANDMARKS_JSON).write_text(json.dumps({"needs_review": False}))
@@ -47,7 +51,7 @@ def put_case_folder(root, case_id, landmarks, labels=None, status="ok"):
         grid = orientation.apply_to_grid(labels.grid)
         record = ScanRecord(f"{case_id}.nii.gz", header, orientation, grid)
         folder.path(SCAN).write_text(record.to_json())
-    return folder
+    return seal(folder, status=status)
 
 
 def body_labels(names=("L1", "L2", "L3"), spacing=1.5):

@@ -1,6 +1,7 @@
 """Results of any method, whatever the files are called."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,18 @@ from payerseg.datasets.label_schemes import SCHEMES
 from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import ArtifactError, DatasetError
-from payerseg.evaluation.predictions import find_predictions, read_prediction
+from payerseg.evaluation.predictions import ResultRules, find_predictions, read_prediction
 from payerseg.evaluation.result_files import split_name
 from payerseg.imaging.files import write_volume
-from payerseg.results.artifacts import LANDMARKS_JSON, SPINE_BOX
+from payerseg.results.artifacts import (
+    LANDMARKS_CSV,
+    LANDMARKS_JSON,
+    SCAN,
+    SEGMENTATION,
+    SPINE_BOX,
+)
 from payerseg.results.formats import write_artifact
+from payerseg.results.manifest import StageManifest
 
 
 @pytest.mark.parametrize(
@@ -57,7 +65,7 @@ def test_another_tools_numbers(tmp_path, bodies):
     theirs[0, 0, 0] = 5  # an organ
     write_volume(labels.with_array(theirs), tmp_path / "a.nii.gz")
     found = find_predictions(tmp_path)["a"]
-    prediction = read_prediction(found, SCHEMES["totalsegmentator"])
+    prediction = read_prediction(found, ResultRules(SCHEMES["totalsegmentator"]))
     assert list(prediction.landmarks) == list(marks)
     assert np.array_equal(prediction.labels.array, labels.array)
 
@@ -65,14 +73,15 @@ def test_another_tools_numbers(tmp_path, bodies):
 def test_numbers_that_the_scheme_does_not_know(tmp_path, bodies):
     write_volume(bodies[0], tmp_path / "a.nii.gz")
     with pytest.raises(ArtifactError, match=r"labels 20, 21, 22, none .* scheme 'vista3d'"):
-        read_prediction(find_predictions(tmp_path)["a"], SCHEMES["vista3d"])
+        read_prediction(find_predictions(tmp_path)["a"], ResultRules(SCHEMES["vista3d"]))
 
 
-def test_our_case_folder(tmp_path, bodies, tools):
+def test_our_case_folder(tmp_path, bodies, tools, seal):
     labels, marks = bodies
     folder = tools.put_case_folder(tmp_path, "a", marks, labels, "ok_needs_review")
-    folder.path(SPINE_BOX).parent.mkdir(parents=True)
+    folder.path(SPINE_BOX).parent.mkdir(exist_ok=True)
     write_artifact(SPINE_BOX, SpineBox((-9, -9, 0), (9, 9, 90)), folder.path(SPINE_BOX), folder)
+    seal(folder, status="ok_needs_review")
     prediction = read_prediction(find_predictions(tmp_path)["a"])
     assert prediction.needs_review
     assert prediction.status == "ok_needs_review"
@@ -82,11 +91,13 @@ def test_our_case_folder(tmp_path, bodies, tools):
     assert np.allclose(prediction.landmarks.positions_mm, marks.positions_mm, atol=1e-3)
 
 
-def test_review_is_also_read_from_the_landmarks(tmp_path, bodies, tools):
-    folder = tools.put_case_folder(tmp_path, "a", bodies[1])
+def test_review_is_also_read_from_the_manifests(tmp_path, bodies, tools, seal):
+    folder = tools.put_case_folder(tmp_path, "a", bodies[1], status="not_run")
     assert read_prediction(find_predictions(tmp_path)["a"]).needs_review is False
-    folder.path(LANDMARKS_JSON).write_text(json.dumps({"needs_review": True}))
-    assert read_prediction(find_predictions(tmp_path)["a"]).needs_review is True
+    path = folder.manifest_path(LANDMARKS_JSON.step)
+    replace(StageManifest.read(path), notes={"needs_review": True}).write(path)
+    found = read_prediction(find_predictions(tmp_path)["a"])
+    assert (found.needs_review, found.status) == (True, "ok_needs_review")
 
 
 def test_failed_case_has_nothing(tmp_path, tools):
@@ -94,6 +105,36 @@ def test_failed_case_has_nothing(tmp_path, tools):
     prediction = read_prediction(find_predictions(tmp_path)["a"])
     assert len(prediction.landmarks) == 0
     assert prediction.status == "failed_preparation_unreadable"
+    assert prediction.refused
+
+
+CHANGES = {
+    "renamed by a person": lambda folder: edit(folder.path(LANDMARKS_CSV), b"L3", b"L4"),
+    "another scan, prepared": lambda folder: edit(folder.path(SCAN), b'"a.nii.gz"', b'"b.nii.gz"'),
+    "map erased": lambda folder: folder.path(SEGMENTATION).unlink(),
+    "map changed": lambda folder: edit(folder.path(SEGMENTATION), b"", b"x"),
+    "manifest gone": lambda folder: folder.manifest_path(SEGMENTATION.step).unlink(),
+    "manifest damaged": lambda folder: folder.manifest_path(SEGMENTATION.step).write_text("{"),
+}
+
+
+def edit(path, old, new):
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_stale_has_no_result_unless_asked_for(tmp_path, bodies, tools, change):
+    labels, marks = bodies
+    folder = tools.put_case_folder(tmp_path, "a", marks, labels)
+    CHANGES[change](folder)
+    where = find_predictions(tmp_path)["a"]
+    prediction = read_prediction(where)
+    assert (prediction.status, len(prediction.landmarks), prediction.labels) == ("stale", 0, None)
+    assert prediction.refused.startswith("stale: ")
+    if change in ("renamed by a person", "manifest gone"):
+        taken = read_prediction(where, ResultRules(stale_ok=True))
+        assert len(taken.landmarks) == len(marks)
+        assert taken.labels is not None
 
 
 def test_flat_export_uses_its_landmarks(tmp_path, bodies):
@@ -108,7 +149,7 @@ def test_flat_export_uses_its_landmarks(tmp_path, bodies):
     assert np.allclose(prediction.landmarks.positions_mm, marks.positions_mm + np.array([3, 0, 0]))
     assert prediction.labels is not None
     (tmp_path / "a_landmarks.csv").write_text("label,X,Y,Z\n20,0,0,7\n")
-    prediction = read_prediction(find_predictions(tmp_path)["a"], with_labels=False)
+    prediction = read_prediction(find_predictions(tmp_path)["a"], ResultRules(with_labels=False))
     assert prediction.labels is None
     assert prediction.landmarks[Vertebra.L1].position_mm == (0, 0, 7)
 

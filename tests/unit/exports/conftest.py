@@ -1,6 +1,12 @@
 """A results folder with cases on several grids, made without running the pipeline."""
 
+import sys
+from pathlib import Path
+
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # importlib mode: no packages among tests
+from result_folders import seal
 
 from payerseg.exports.case_result import find_results
 from payerseg.imaging.files import write_volume
@@ -9,13 +15,14 @@ from payerseg.results.case_folder import CaseFolder
 from payerseg.results.landmarks_table import format_landmarks
 
 
-def put_case(root, case_id, labels, landmarks):
+def put_case(root, case_id, labels, landmarks, image=None):
     folder = CaseFolder(root / case_id, case_id)
     for artifact in (SEGMENTATION, LANDMARKS_CSV):
         folder.path(artifact).parent.mkdir(parents=True, exist_ok=True)
     if labels is not None:
         write_volume(labels, folder.path(SEGMENTATION))
     folder.path(LANDMARKS_CSV).write_text(format_landmarks(landmarks))
+    return seal(folder, image)
 
 
 @pytest.fixture

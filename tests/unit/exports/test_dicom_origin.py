@@ -1,6 +1,5 @@
 """A case that came from DICOM knows its series: DICOM-SEG needs no `--source`."""
 
-import json
 import shutil
 
 import numpy as np
@@ -49,11 +48,10 @@ def case(request, dicom, put, synthetic_spine, tmp_path):
     image.write_text(inventory.reference(decision).to_json())
     folder = CaseFolder(tmp_path / "results" / "case", "case")
     InProcessStage(PREPARATION, StageSetup(PreparationConfig()))("case", folder.root, image)
-    folder.status_path.write_text(json.dumps({"image": str(image)}))
     stored = read_artifact(SCAN, folder.path(SCAN)).source.grid
     assert stored.is_orthonormal
     labels = resample(spine.labels, onto=stored, interpolation="nearest", outside=0)
-    put(tmp_path / "results", "case", labels, spine.landmarks)
+    put(tmp_path / "results", "case", labels, spine.landmarks, image)
     return folder, source, spine
 
 

@@ -1,6 +1,7 @@
 """Each file is read back by a reader that shares no code with its writer."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -9,14 +10,13 @@ import pytest
 from payerseg.datasets.point_files import read_csv_points, read_verse_points
 from payerseg.domain.colors import COLORS
 from payerseg.domain.landmarks import Landmarks
-from payerseg.driver.exports import write_flat
 from payerseg.errors import ArtifactError
+from payerseg.exports.bids import export_bids
 from payerseg.exports.case_result import find_results
 from payerseg.exports.folders import export_flat, export_itksnap, export_slicer, export_verse
 from payerseg.exports.landmark_files import verse_centroids
 from payerseg.results.artifacts import LANDMARKS_CSV
-from payerseg.results.case_folder import CaseFolder
-from payerseg.results.landmark_rows import parse_rows
+from payerseg.results.manifest import StageManifest
 
 
 def positions(landmarks):
@@ -73,15 +73,6 @@ def test_flat(results, cases, tmp_path):
         assert [row[axis] for axis in "XYZ"] == pytest.approx(mark.position_mm, abs=1e-3)
 
 
-def test_flat_is_what_a_run_writes(results, cases, tmp_path):
-    folder = CaseFolder(results[0] / "sub-01_ct", "sub-01_ct")
-    table = folder.path(LANDMARKS_CSV)
-    write_flat(folder, parse_rows(table.read_text(), "table"), tmp_path / "run")
-    export_flat(cases, tmp_path / "export")
-    for path in sorted((tmp_path / "run").iterdir()):
-        assert path.read_bytes() == (tmp_path / "export" / path.name).read_bytes()
-
-
 def test_slicer(results, cases, tmp_path):
     table, _, markups = export_slicer(cases, tmp_path / "slicer")
     data = json.loads(markups.read_text())
@@ -114,14 +105,31 @@ def test_itksnap(cases, tmp_path):
         assert name.endswith('"')
 
 
-def test_what_is_no_result_is_named(tmp_path, put, spine):
+def test_what_is_no_result_is_named(tmp_path, put, spine, seal):
     put(tmp_path, "a", spine.labels, spine.landmarks)
     put(tmp_path, "b", None, spine.landmarks)
-    put(tmp_path, "c", spine.labels, Landmarks())
+    empty = put(tmp_path, "c", None, Landmarks())
+    path = empty.manifest_path(LANDMARKS_CSV.step)
+    replace(StageManifest.read(path), status="no_spine", message="nothing there").write(path)
     (tmp_path / "notes").mkdir()
     found = find_results(tmp_path)
     assert [case.case_id for case in found.cases] == ["a"]
-    assert set(found.left_out) == {"b", "c"}
+    assert found.without == {"c": "no spine: nothing there"}
+    assert found.refused == {"b": "not segmented: done up to vertebrae_localization"}
+
+
+def test_one_case_that_cannot_be_written_hinders_no_other(tmp_path, put, spine):
+    for name in "ab":
+        put(tmp_path / "results", name, spine.labels, spine.landmarks)
+    cases = find_results(tmp_path / "results").cases
+    for export in (export_flat, export_verse, export_slicer, export_itksnap, export_bids):
+        cases[0].segmentation.unlink(missing_ok=True)  # gone since it was looked at
+        failed = {}
+        written = export(cases, tmp_path / export.__name__, failed.__setitem__)
+        assert list(failed) == ["a"], export
+        assert any("b" in path.name and path.name.endswith(".nii.gz") for path in written)
+        with pytest.raises((ArtifactError, OSError)):
+            export(cases, tmp_path / "raising")
 
 
 def test_no_results_folder(tmp_path):

@@ -9,8 +9,17 @@ import pytest
 from payerseg.report.cohort import cohort_page
 from payerseg.report.cohort_cases import CohortCase, find_outliers, modified_scores, read_case
 from payerseg.report.ratings import Rating
-from payerseg.results.artifacts import FINDINGS, REPORT
+from payerseg.results.artifacts import FINDINGS, LANDMARKS_CSV, REPORT
 from payerseg.results.case_folder import CaseFolder
+from payerseg.results.fingerprint import HashMemo
+from payerseg.results.status import StageOutcome, StageState
+from payerseg.stagekit.case_state import current_result
+from payerseg.stagekit.catalog import PIPELINE
+
+
+def read(folder):
+    return read_case(current_result(folder, HashMemo()))
+
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -63,20 +72,36 @@ def test_every_status_has_a_kind(status, kind):
     assert CohortCase("a", status).kind == kind
 
 
-def test_folders_of_every_fate_are_read(tmp_path):
+def test_folders_of_every_fate_are_read(tmp_path, seal):
     done = CaseFolder(tmp_path / "done", "done")
     done.path(FINDINGS).parent.mkdir(parents=True)
     done.path(FINDINGS).write_text(json.dumps({"vertebrae": [{"level": "L1"}], "findings": []}))
     done.path(REPORT).write_text("page")
-    done.status_path.write_text(
-        json.dumps({"status": "ok", "stages": {"a": {"seconds": 2.0}, "b": {"seconds": 3.5}}})
-    )
-    found = read_case(tmp_path, "done")
-    assert (found.status, found.seconds, found.picture) == ("ok", 5.5, None)
+    seconds = {
+        spec.name: StageOutcome(StageState.DONE, seconds=0.5 + spec.step) for spec in PIPELINE
+    }
+    seal(done, stages=seconds)
+    found = read(done)
+    assert (found.status, found.seconds, found.picture) == ("ok", 12.5, None)
     assert found.page.as_posix() == "done/step4_quality_report/report.html"
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "status.json").write_text("[")
-    assert read_case(tmp_path, "broken").kind == "unfinished"
+    assert found.vertebrae == ({"level": "L1"},)
+    broken = CaseFolder(tmp_path / "broken", "broken")
+    broken.root.mkdir()
+    broken.status_path.write_text("[")
+    assert read(broken).kind == "unfinished"
+
+
+def test_what_is_stale_says_so_and_has_no_numbers(tmp_path, seal):
+    case = CaseFolder(tmp_path / "a", "a")
+    for artifact, text in ((LANDMARKS_CSV, "L1"), (FINDINGS, '{"vertebrae": [{"level": "L1"}]}')):
+        case.path(artifact).parent.mkdir(parents=True)
+        case.path(artifact).write_text(text)
+    seal(case)
+    assert read(case).vertebrae == ({"level": "L1"},)
+    case.path(LANDMARKS_CSV).write_text("L2")
+    found = read(case)
+    assert (found.kind, found.vertebrae, found.page) == ("stale", (), None)
+    assert "landmarks_csv changed" in found.message
 
 
 def test_everything_foreign_is_escaped(tmp_path):
@@ -90,10 +115,10 @@ def test_everything_foreign_is_escaped(tmp_path):
     assert facts["ratings"][EVIL]["comment"] == EVIL
 
 
-def test_links_survive_odd_names(tmp_path):
+def test_links_survive_odd_names(tmp_path, seal):
     name = "a b#1%"
     folder = CaseFolder(tmp_path / name, name)
     folder.path(REPORT).parent.mkdir(parents=True)
     folder.path(REPORT).write_text("page")
-    page = cohort_page("out", "key", [read_case(tmp_path, name)], {})
+    page = cohort_page("out", "key", [read(seal(folder))], {})
     assert '"page":"a%20b%231%25/step4_quality_report/report.html"' in page

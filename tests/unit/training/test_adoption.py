@@ -1,11 +1,14 @@
 """Which self-made masks are kept, and what the data set they make looks like."""
 
-import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # importlib mode: no packages among tests
+from result_folders import seal
 
 from payerseg.datasets.discover import discover, read_case
 from payerseg.domain.grid import Grid
@@ -69,7 +72,7 @@ class Workplace:
         for vertebra, entry in (record or {}).items():
             entries[vertebra.name] = entries[vertebra.name] | entry
         put(MASK_REPORT, entries)
-        folder.status_path.write_text(json.dumps({"status": status}))
+        seal(folder, status=status)
 
     def adopt(self) -> dict:
         return {a.case_id: a for a in adopt_results(discover(self.data), self.results, self.out)}
@@ -90,6 +93,14 @@ def test_good_masks_become_a_data_set(place: Workplace) -> None:
     labels = read_volume(read.labels)
     assert set(np.unique(labels.array)) == {0, *(v.verse_label for v in LEVELS)}
     assert labels.grid.same_space_as(read_volume(read.image).grid)
+
+
+def test_masks_of_before_an_edit_do_not_teach(place: Workplace) -> None:
+    place.add("a")
+    table = CaseFolder(place.results / "a", "a").path(LANDMARKS_CSV)
+    table.write_text(table.read_text().replace("T12", "L1"))
+    outcome = place.adopt()["a"]
+    assert (outcome.kept, "landmarks_csv changed" in outcome.reason) == ((), True)
 
 
 @pytest.mark.parametrize(
