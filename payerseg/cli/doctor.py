@@ -17,6 +17,7 @@ import click
 from payerseg.cli.sample import write_phantom
 from payerseg.config.installation import default_bundle, package_folder, programs_parent
 from payerseg.config.load import load_config
+from payerseg.config.schema import BACKENDS
 from payerseg.config.weights import check_weights
 from payerseg.driver.messages import Message, Notice
 from payerseg.driver.outcome import RunSummary
@@ -41,7 +42,6 @@ LIBRARIES = (
     "keras",
     "click",
 )
-ENGINES = ("tensorflow", "torch", "jax")
 EXTRAS = ("pydicom", "highdicom", "trimesh", "scikit-image")
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 CPU_INFO = Path("/proc/cpuinfo")
@@ -114,17 +114,17 @@ def _describe_self_test(summary: RunSummary) -> Iterator[str]:
 
 
 def _versions() -> Iterator[str]:
-    found = {name: _version(name) for name in (*LIBRARIES, *ENGINES, *EXTRAS)}
+    found = {name: _version(name) for name in (*LIBRARIES, *BACKENDS, *EXTRAS)}
     missing = [name for name in LIBRARIES if found[name] is None]
     yield "libraries: " + ", ".join(
         f"{name} {version}" for name, version in found.items() if version
     )
-    absent = [name for name in (*ENGINES, *EXTRAS) if found[name] is None]
+    absent = [name for name in (*BACKENDS, *EXTRAS) if found[name] is None]
     if absent:
         yield f"not installed, only needed for extras: {', '.join(absent)}"
     if missing:
         yield f"{PROBLEM}missing: {', '.join(missing)}; install them with pip"
-    if not any(found[name] for name in ENGINES):
+    if not any(found[name] for name in BACKENDS):
         yield f"{PROBLEM}no engine under Keras; install tensorflow, torch or jax with pip"
 
 

@@ -14,15 +14,13 @@ import click
 from payerseg.cli.export import ALL, FORMATS
 from payerseg.config.installation import DEFAULT_FAMILY, default_bundle
 from payerseg.config.load import load_config, section_from_dict, section_to_dict
-from payerseg.config.schema import DriverConfig, RunConfig
+from payerseg.config.schema import BACKENDS, KEEP_LEVELS, DriverConfig, RunConfig
 from payerseg.driver.inputs import tidy_path
 from payerseg.driver.settings import RunSettings
 from payerseg.stagekit.catalog import PIPELINE
 
 STAGE_NAMES = [spec.name for spec in PIPELINE]
 STAGES_WITH_WEIGHTS = [spec.name for spec in PIPELINE if spec.weights]
-KEEP_LEVELS = ["results", "standard", "all"]
-BACKENDS = ["tensorflow", "torch", "jax"]
 DEVICE = re.compile(r"auto|cpu|gpu(:\d{1,4})?")
 
 Command = Callable[..., Any]

@@ -11,12 +11,12 @@ import click
 from payerseg.cli.earlier_run import earlier_settings
 from payerseg.cli.run import run_settings
 from payerseg.cli.run_options import (
-    KEEP_LEVELS,
     STAGE_NAMES,
     DeviceType,
     config_options,
     weights_options,
 )
+from payerseg.config.schema import KEEP_LEVELS
 from payerseg.driver.settings import RunSettings
 
 

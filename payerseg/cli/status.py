@@ -41,7 +41,7 @@ def status(**options: Any) -> int:
     else:
         for line in status_lines(reports):
             click.echo(line)
-    all_good = all(is_good(report.status) for report in reports)
+    all_good = all(is_good(report.status) and not report.refused for report in reports)
     return ExitCode.OK if all_good else ExitCode.SOME_FAILED
 
 

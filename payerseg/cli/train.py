@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from payerseg.config.schema import DriverConfig
+from payerseg.config.schema import BACKENDS, DriverConfig
 from payerseg.config.training import (
     BUNDLES_FOLDER,
     LEVEL_NETWORK,
@@ -104,7 +104,7 @@ FITTING_OPTIONS = (
     click.option("--gpu", type=int, help="Number of the GPU; -1 = processor. [default: auto]"),
     click.option(
         "--backend",
-        type=click.Choice(["tensorflow", "torch", "jax"]),
+        type=click.Choice(BACKENDS),
         default="tensorflow",
         show_default=True,
         help="Engine under Keras.",

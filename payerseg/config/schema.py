@@ -7,13 +7,17 @@ Every stage sees its own dataclass and nothing else; that dataclass is part of t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from payerseg.config.graph import GraphConfig
 from payerseg.config.option import check_options, option
 
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Keep = Literal["results", "standard", "all"]
+KEEP_LEVELS: tuple[Keep, ...] = get_args(Keep)
+"""From the fewest intermediates that stay to all of them."""
+Backend = Literal["tensorflow", "torch", "jax"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 PRECISION_TEXT = "arithmetic of the network; auto = mixed bfloat16 where the processor has it"
 MEMORY_TEXT = "bound on the memory of the network's activations, MB; larger inputs are tiled"
@@ -147,7 +151,7 @@ class DriverConfig:
     """The driver: processes, timers, what stays on disk. Never part of a freshness key."""
 
     device: str = option("auto", "auto, cpu, gpu or gpu:N")
-    backend: Literal["tensorflow", "torch", "jax"] = option("tensorflow", "engine under Keras")
+    backend: Backend = option("tensorflow", "engine under Keras")
     family: Literal["payer", "verse_pytorch"] = option(
         "payer",
         "which shipped weights, where none are given; verse_pytorch = the second system "

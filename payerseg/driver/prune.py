@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from payerseg.results.artifacts import KeepLevel
+from payerseg.config.schema import Keep
 from payerseg.results.case_folder import CaseFolder
 from payerseg.results.manifest import StageManifest
 from payerseg.results.stage_folder import remove
 from payerseg.stagekit.catalog import StageSpec
 
 
-def prune_case(folder: CaseFolder, pipeline: Iterable[StageSpec], keep: KeepLevel) -> None:
+def prune_case(folder: CaseFolder, pipeline: Iterable[StageSpec], keep: Keep) -> None:
     """Remove the intermediates of a complete case; of an incomplete one, nothing.
 
     Raises:

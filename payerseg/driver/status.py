@@ -41,6 +41,11 @@ class CaseReport:
         """Whether nothing would run."""
         return not any(verdict.stale for verdict in self.verdicts.values())
 
+    @property
+    def refused(self) -> bool:
+        """Whether an edit of a person cannot be used as it is."""
+        return any(verdict.state is State.REFUSED for verdict in self.verdicts.values())
+
 
 def decide_all(output: Path, settings: RunSettings | None = None) -> tuple[CaseReport, ...]:
     """Judge every case of an output folder.

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from payerseg.config.schema import KEEP_LEVELS, Keep
 
 if TYPE_CHECKING:
     from payerseg.domain.spine_box import SpineBox
     from payerseg.domain.volume import Volume
 
 T = TypeVar("T")
-KeepLevel = Literal["results", "standard", "all"]
-KEEP_LEVELS: tuple[KeepLevel, ...] = ("results", "standard", "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,14 @@ class Artifact(Generic[T]):
     optional: bool = False
     editable: bool = False
     directory: bool = False
-    keep: KeepLevel = "results"
+    keep: Keep = "results"
 
     @property
     def step(self) -> str:
         """The stage folder it lies in."""
         return self.where.split("/", 1)[0]
 
-    def stays_at(self, level: KeepLevel) -> bool:
+    def stays_at(self, level: Keep) -> bool:
         """Tell whether a run with this `--keep` level leaves it on disk."""
         return KEEP_LEVELS.index(level) >= KEEP_LEVELS.index(self.keep)
 

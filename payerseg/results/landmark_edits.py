@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -99,4 +100,4 @@ def _determinant(a: Point, b: Point, c: Point) -> float:
 
 
 def _distance(a: Point, b: Point) -> float:
-    return sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) ** 0.5
+    return math.dist(a, b)  # without overflow

@@ -72,7 +72,7 @@ def parse_rows(text: str, source: str) -> tuple[LandmarkRow, ...]:
                 continue
             mark = _row(dict(zip(names, row, strict=False)), where, separator)
             if mark.vertebra in marks:
-                msg = f"{where}: {mark.vertebra.name} once more; keep one row per vertebra"
+                msg = f"{where}: {mark.vertebra.name} more than once; keep one row per vertebra"
                 raise ArtifactError(msg)
             marks[mark.vertebra] = mark
     except csv.Error as error:
