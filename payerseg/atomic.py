@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     may use all the length that a name can have. Folders above are made. After a failure nothing is left.
 
     Args:
-        path: the file to write.
+        path: the file to write, or a folder that is not there yet.
         durable: whether it must also outlive a power cut; costs a wait for the disk.
 
     Raises:
@@ -31,7 +32,10 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             sync_file(temporary)
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.is_dir():  # a copied tree that did not come to its end
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
     if durable:
         sync_folder(path.parent)
 

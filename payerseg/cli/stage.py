@@ -32,6 +32,7 @@ from payerseg.driver.settings import RunSettings
     help="Go on with the later stages; of them only what is stale runs.",
 )
 @click.option("--if-stale", is_flag=True, help="Leave alone what is fresh.")
+@click.option("--force", is_flag=True, help="Replace also masks that a person corrected.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and why; run nothing.")
 @click.option("--device", type=DeviceType(), help="Where networks run. [default: as last time]")
 @click.option("--keep", type=click.Choice(KEEP_LEVELS), help="Which intermediates stay.")
@@ -62,6 +63,7 @@ def stage_settings(options: dict[str, Any]) -> RunSettings:
         from_stage=name,
         to_stage=None if options["then_later"] else name,
         rerun=None if options["if_stale"] else name,
+        force=options["force"],
         only_cases=options["only_case"],
         dry_run=options["dry_run"],
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from payerseg.domain.series_reference import SERIES_SUFFIX
 from payerseg.errors import ArtifactError, UsageError
-from payerseg.results.case_folder import Case, CaseFolder
+from payerseg.results.case_folder import MANIFEST_FILE, STATUS_FILE, Case, CaseFolder
 from payerseg.results.status import read_status
 from payerseg.stagekit.case_state import case_folders
 

@@ -116,14 +116,14 @@ class CaseRecord:
 
     Attributes:
         case_id, image: as in `Case`.
-        before: status that the case had before this run; "" where it had none.
         stages: outcomes so far, in pipeline order.
+        before: status that the case had before this run; "" where it had none.
     """
 
     case_id: str
     image: Path | None
-    before: str = ""
     stages: dict[str, StageOutcome] = field(default_factory=dict)
+    before: str = ""
 
     def ends(self) -> StageOutcome | None:
         """Return the outcome that keeps later stages from running, if there is one."""

@@ -42,6 +42,7 @@ from payerseg.stagekit.failures import describe_failure
 from payerseg.stagekit.protocol import ExitCode
 
 STILL_TRUE = {StageState.FRESH, StageState.EDITED}
+NOT_REPLACED = "results that a person edited are kept (--force replaces them and keeps a copy)"
 BLOCKING = {
     StageState.FAILED: "failed",
     StageState.REFUSED: "was edited in a way that cannot be used",
@@ -205,14 +206,13 @@ class PipelineRun:
     def _find_restores(self, case: Case, stages: range) -> Mapping[str, tuple[str, ...]]:
         """Find what was pruned and is needed again: everything that may run must find its inputs."""
         plans, folder = self._preflight.plans, self._settings.case_folder(case.case_id)
+
+        def may_run(index: int) -> bool:
+            verdict = decide(case, folder, plans[index], self._memo)
+            return verdict.stale or verdict.to_take_over
+
         first = next(
-            (
-                i
-                for i in stages
-                if self._settings.forces(plans[i].spec.name)
-                or decide(case, folder, plans[i], self._memo).stale
-            ),
-            None,
+            (i for i in stages if self._settings.forces(plans[i].spec.name) or may_run(i)), None
         )
         if first is None:
             return {}
@@ -249,10 +249,7 @@ class PipelineRun:
         """Leave out cases whose new result would replace what a person corrected and was taken over."""
         for case_id in [case_id for case_id, verdict in stale.items() if verdict.precious]:
             verdict = stale.pop(case_id)
-            message = (
-                f"a person edited its results, and they are stale ({'; '.join(verdict.reasons)}); "
-                "--force replaces them and keeps a copy"
-            )
+            message = f"{NOT_REPLACED}, though they are stale: {'; '.join(verdict.reasons)}"
             outcome = StageOutcome(StageState.REFUSED, message=message, reasons=verdict.reasons)
             self._records[case_id].stages[plan.spec.name] = outcome
 
@@ -300,6 +297,10 @@ class PipelineRun:
             used = tuple(f"used though stale: {reason}" for reason in verdict.reasons)
             return replace(verdict, state=State.FRESH, reasons=used)
         force = self._settings.forces(plan.spec.name) and in_range
+        if force and verdict.precious and not self._settings.force:
+            text = f"{case.case_id} · {plan.spec.name} · {NOT_REPLACED}"
+            self._tell(Notice(text))
+            force = False
         forced = ("forced",) if force and not verdict.stale else ()
         if restore or forced:
             return replace(

@@ -87,6 +87,8 @@ def score_case(
     segmented = prediction.labels is not None or not prediction.landmarks
     if rules.masks and truth.labels is not None and segmented:
         predicted, notes = _on_truth_grid(prediction, truth.labels, resampled=rules.resample)
+        if not truth.labels.array.any():
+            notes += ("its true label map is empty: scored as a scan without vertebrae",)
         labels = _scored_labels(truth)
         masks = score_masks(predicted, truth.labels, labels, surfaces=rules.surfaces)
     in_box = None

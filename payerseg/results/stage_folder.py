@@ -55,14 +55,9 @@ def keep_edits(folder: CaseFolder, step: str, writes: Iterable[Artifact]) -> lis
         copy = edited_copy_path(folder, artifact, found)
         if copy.exists():
             continue
-        if artifact.directory:
-            partial = copy.with_name(f".{copy.name}.partial")
-            remove(partial)
-            shutil.copytree(folder.path(artifact), partial)
-            partial.replace(copy)
-        else:
-            with replacing(copy, durable=True) as partial:
-                shutil.copyfile(folder.path(artifact), partial)
+        with replacing(copy, durable=not artifact.directory) as partial:
+            copy_all = shutil.copytree if artifact.directory else shutil.copyfile
+            copy_all(folder.path(artifact), partial)
         copies.append(copy)
     return copies
 

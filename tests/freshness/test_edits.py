@@ -64,6 +64,14 @@ def test_work_of_a_person_is_replaced_by_force_only_and_a_copy_kept(editing, tak
     assert manifest(editing).by_hand == ()
 
 
+def test_running_a_stage_again_keeps_a_persons_work(editing):
+    derived(editing).write_text("by hand")
+    summary = editing.run(rerun="spine_localization")
+    assert editing.states(summary) == ["fresh", "edited", "done"]
+    assert derived(editing).read_text() == "by hand"
+    assert any("--force replaces them" in text for text in summary.notices)
+
+
 @pytest.mark.parametrize("edit", ["nonsense", "segfault"])
 def test_an_edit_that_cannot_be_taken_over_leaves_everything_as_it_was(editing, edit):
     before = manifest(editing)
