@@ -93,12 +93,12 @@ def test_folders_of_every_fate_are_read(tmp_path, seal):
 
 def test_what_is_stale_says_so_and_has_no_numbers(tmp_path, seal):
     case = CaseFolder(tmp_path / "a", "a")
-    for artifact, text in ((LANDMARKS_CSV, "L1"), (FINDINGS, '{"vertebrae": [{"level": "L1"}]}')):
+    for artifact, text in ((LANDMARKS_CSV, "label,X,Y,Z\n"), (FINDINGS, '{"vertebrae": [{"level": "L1"}]}')):
         case.path(artifact).parent.mkdir(parents=True)
         case.path(artifact).write_text(text)
     seal(case)
     assert read(case).vertebrae == ({"level": "L1"},)
-    case.path(LANDMARKS_CSV).write_text("L2")
+    case.path(LANDMARKS_CSV).write_text("label,X,Y,Z\nL2,1,2,3\n")
     found = read(case)
     assert (found.kind, found.vertebrae, found.page) == ("stale", (), None)
     assert "landmarks_csv changed" in found.message
