@@ -93,7 +93,10 @@ def test_folders_of_every_fate_are_read(tmp_path, seal):
 
 def test_what_is_stale_says_so_and_has_no_numbers(tmp_path, seal):
     case = CaseFolder(tmp_path / "a", "a")
-    for artifact, text in ((LANDMARKS_CSV, "label,X,Y,Z\n"), (FINDINGS, '{"vertebrae": [{"level": "L1"}]}')):
+    for artifact, text in (
+        (LANDMARKS_CSV, "label,X,Y,Z\n"),
+        (FINDINGS, '{"vertebrae": [{"level": "L1"}]}'),
+    ):
         case.path(artifact).parent.mkdir(parents=True)
         case.path(artifact).write_text(text)
     seal(case)
