@@ -13,7 +13,7 @@ class Edits:
         self.setup = setup
 
     def __call__(self, case):
-        text = case.read(DERIVED)
+        text = case.folder.path(DERIVED).read_text()
         if text == "nonsense":
             raise ArtifactError("the edit is nonsense")
         if text == "segfault":
