@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from payerseg.cli.export import EXIT_SOME_FAILED
 from payerseg.dicom.source import require_pydicom
 from payerseg.driver.dicom_inputs import name_series, split_inputs
 from payerseg.errors import PayersegError, UsageError
+from payerseg.stagekit.protocol import ExitCode
 
 if TYPE_CHECKING:
     from payerseg.dicom.inventory import Inventory
@@ -126,7 +126,7 @@ def convert(*, path: Path, series: str, uneven_slices: str, out: Path) -> int:
         if message:
             click.echo(f"failed {target.name}: {message}", err=True)
             n_failed += 1
-    return EXIT_SOME_FAILED if n_failed else 0
+    return ExitCode.SOME_FAILED if n_failed else ExitCode.OK
 
 
 def _convert(item: _Listed, target: Path, *, fill_gaps: bool) -> str:
