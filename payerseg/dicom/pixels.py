@@ -12,8 +12,10 @@ from pydicom.pixels import iter_pixels, pixel_array
 from pydicom.uid import UID
 
 from payerseg.dicom.headers import DECODING_ERRORS, Frame, PixelFormat, quiet
+from payerseg.dicom.source import HEAD_BYTES, MAGIC
 from payerseg.errors import UnreadableScan
 
+GROUP_2 = b"\x02\x00"
 AIR_HU = -1024.0
 PLAUSIBLE_HU = (-1024.0, 3071.0)
 """A padding value in this range (12 bits of CT) may be tissue as well, and is left as it is."""
@@ -88,8 +90,12 @@ def to_hounsfield(stored: np.ndarray, frame: Frame) -> np.ndarray:
 def _decoded(file: IO[bytes], frames: Sequence[Frame]) -> list[np.ndarray]:
     syntax = UID(frames[0].pixels.transfer_syntax)
     source: IO[bytes] | FileDataset = file
-    if syntax.is_deflated:  # pydicom seeks pixels in the file only where the file is not deflated
-        source = dcmread(file)
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    # pydicom seeks pixels in the file only where it is not deflated, and says how it is written
+    if syntax.is_deflated or not (head.endswith(MAGIC) or head.startswith(GROUP_2)):
+        source = dcmread(file, force=True)
+        source.file_meta.TransferSyntaxUID = syntax
     # where the high bit is not the topmost stored one, only `clean_bits` knows what to do
     correct = syntax.is_compressed
     if frames[0].index is None:

@@ -322,7 +322,13 @@ def _rejoined(piles: Sequence[_Pile], pixels: _Pixels, tag: str) -> list[_Pile]:
     if len(volumes) > 1:
         told = Note("dicom_split", f"the series holds {len(volumes)} volumes, told apart by {tag}")
         volumes = [replace(pile, notes=(*pile.notes, told)) for pile in volumes]
-    return [*volumes, *(pile for pile in piles if pile.problem is not None)]
+    stray = [pile for pile in piles if pile.problem is not None and pile.problem.kind == "not_3d"]
+    rest = [pile for pile in piles if pile.problem is not None and pile not in stray]
+    if stray:
+        frames = _sorted([frame for pile in stray for frame in pile.frames])
+        message = f"{len(frames)} slice(s) at {len(set(_places(frames)))} place(s) are no volume"
+        rest.append(_Pile(frames, problem=Problem("not_3d", message)))
+    return [*volumes, *rest]
 
 
 def _joined(below: _Pile, above: _Pile, pixels: _Pixels, tag: str) -> _Pile | None:

@@ -249,6 +249,21 @@ def test_enhanced_in_two_files(dicom, ct, tmp_path):
     assert np.array_equal(raw.values(), ct.array)
 
 
+@pytest.mark.parametrize("implicit", [True, False])
+def test_files_without_a_meta_header(dicom, ct, tmp_path, implicit):
+    from pydicom import Dataset, dcmwrite
+
+    (tmp_path / "s").mkdir()
+    for k, data in enumerate(dicom.slices(ct)):
+        bare = Dataset()
+        bare.update(data)
+        with (tmp_path / "s" / f"IM{k}").open("wb") as file:
+            dcmwrite(
+                file, bare, implicit_vr=implicit, little_endian=True, enforce_file_format=False
+            )
+    assert np.array_equal(dicom.read(tmp_path / "s").values(), ct.array)
+
+
 def compressed(files, syntax):
     for data in files:
         data.compress(syntax, generate_instance_uid=False)

@@ -245,6 +245,12 @@ def test_bolus_slices_in_the_series_are_left_out_and_counted(each, at):
     assert "dicom_left_out" in codes(decisions)
     left = [f for d in decisions if d.choice is Choice.LEFT for f in d.volume.frames]
     assert len(left) == 9
+    if at > 0:
+        assert len(decisions) == 2
+        (chosen,) = (d for d in decisions if d.choice is Choice.CHOSEN)
+        (note,) = chosen.notes
+        assert "9 slices of the series were left out, among those used" in note.message
+        assert "9 slice(s) at 1 place(s) are no volume" in note.message
 
 
 def test_pictures_of_another_plane_are_told():
