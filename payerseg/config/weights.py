@@ -50,10 +50,14 @@ def read_checked_card(folder: Path, stage: str | None = None) -> ModelCard:
         msg = f"{folder} holds weights for {card.stage}; expected {stage}: were two paths swapped?"
         raise BundleError(msg)
     weights = folder / WEIGHTS_FILE
-    if not weights.is_file():
+    if not os.path.isfile(weights):
         msg = f"{folder} has a {CARD_FILE} but no {WEIGHTS_FILE}; copy the whole bundle folder"
         raise BundleError(msg)
-    found = file_sha256(weights)
+    try:
+        found = file_sha256(weights)
+    except OSError as error:
+        msg = f"{weights} cannot be read ({error.strerror}); check its permissions"
+        raise BundleError(msg) from error
     if found != card.weights_sha256:
         msg = (
             f"{weights} ({weights.stat().st_size} bytes) has SHA-256 {found[:12]}…, its card says "
@@ -77,7 +81,7 @@ def check_weights(path: Path, stage: str) -> None:
     prefix = checkpoint_prefix(path)
     if prefix is not None:
         _check_checkpoint(prefix)
-    elif path.is_dir():
+    elif os.path.isdir(path):
         read_checked_card(path, stage)
         if (path / LEVELS_FOLDER).is_dir():
             read_checked_card(path / LEVELS_FOLDER, LEVEL_NETWORK)
@@ -91,10 +95,14 @@ def check_weights(path: Path, stage: str) -> None:
 
 def _check_checkpoint(prefix: Path) -> None:
     index = Path(f"{prefix}.index")
-    with index.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - len(CHECKPOINT_INDEX_TAIL)))
-        tail = file.read()
+    try:
+        with index.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - len(CHECKPOINT_INDEX_TAIL)))
+            tail = file.read()
+    except OSError as error:
+        msg = f"{index} cannot be read ({error.strerror}); check its permissions"
+        raise BundleError(msg) from error
     if tail != CHECKPOINT_INDEX_TAIL:
         msg = f"{index} is truncated or no checkpoint index; copy the checkpoint again"
         raise BundleError(msg)

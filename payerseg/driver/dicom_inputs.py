@@ -130,12 +130,12 @@ def find_series(
 
 
 def _sources_of(path: Path, notes: list[str]) -> list[Path]:
-    if path.is_file():
+    if os.path.isfile(path):
         if path.name.upper() == DIRECTORY_FILE:
             return [path.parent]
         packed = path.suffix.lower() == ZIP_ENDING
         return [path] if packed or (not scan_suffix(path) and is_dicom_file(path)) else []
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return []
     loose, zips = _look_into(path)
     if _has_scans(path):
@@ -171,7 +171,7 @@ def _look_into(folder: Path) -> tuple[bool, list[Path]]:
             item = Path(place) / name
             if item.suffix.lower() == ZIP_ENDING:
                 zips.append(item)
-            elif not loose and not scan_suffix(item) and item.is_file():
+            elif not loose and not scan_suffix(item) and os.path.isfile(item):
                 loose = is_dicom_file(item)
     return loose, zips
 

@@ -296,10 +296,10 @@ def _judge(case_id: str, files: list[Path]) -> Case | Refusal:
         names = " and ".join(str(item) for item in files)
         message = f"{names} would both be case {case_id!r}; rename or remove one of them"
         return Refusal(case_id, first, "ambiguous", message)
-    if first.is_dir():
+    if os.path.isdir(first):
         message = f"{first} is a folder named like a scan; expected an image file; rename it"
         return Refusal(case_id, first, "unreadable", message)
-    if not first.is_file():
+    if not os.path.isfile(first):
         message = f"{first} is a link to nothing, or no regular file; expected an image file"
         return Refusal(case_id, first, "unreadable", message)
     twin = _sibling_of_other_suffix(first, case_id)

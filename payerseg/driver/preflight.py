@@ -131,8 +131,8 @@ def _check_output(settings: RunSettings) -> None:
     if not output.is_absolute():
         msg = f"output folder {output} is not absolute; resolve it before the run"
         raise UsageError(msg)
-    nearest = next(path for path in (output, *output.parents) if path.exists())
-    if not nearest.is_dir():
+    nearest = next(path for path in (output, *output.parents) if os.path.exists(path))
+    if not os.path.isdir(nearest):
         msg = f"{nearest} is a file; expected a folder for the results"
         raise UsageError(msg)
     if not os.access(nearest, os.W_OK | os.X_OK) and not settings.dry_run:
@@ -210,7 +210,7 @@ def _check_folder(case: Case, output: Path) -> Case | Refusal:
 
 def _space_notice(cases: Iterable[Case], output: Path) -> list[str]:
     sizes = [scan_bytes(case.image) for case in cases if case.image]
-    nearest = next(path for path in (output, *output.parents) if path.exists())
+    nearest = next(path for path in (output, *output.parents) if os.path.exists(path))
     free, wanted = shutil.disk_usage(nearest).free, SPACE_PER_SCAN * sum(sizes)
     if free >= wanted:
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -175,7 +176,7 @@ class EventLog:
 
 def last_run(house_folder: Path) -> Path | None:
     """Return the folder of the latest run that has written down its settings."""
-    runs = [run for run in runs_in_order(house_folder) if (run / CONFIG_FILE).is_file()]
+    runs = [run for run in runs_in_order(house_folder) if os.path.isfile(run / CONFIG_FILE)]
     return runs[-1] if runs else None
 
 

@@ -64,6 +64,15 @@ def test_a_name_that_no_system_takes_is_told(tmp_path):
             records.read(Whole, tmp_path / name, "do", UsageError)
 
 
+def test_a_file_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", closed)
+    with pytest.raises(UsageError, match=r"Permission denied.*ask its owner"):
+        records.read(Whole, tmp_path / "w.json", "ask its owner", UsageError)
+
+
 def test_json_is_stable_and_finite():
     assert records.to_json({"b": 1, "a": "ü"}) == '{\n "a": "ü",\n "b": 1\n}\n'
     assert records.to_json({"a": np.float64(0.1)}) == '{\n "a": 0.1\n}\n'

@@ -160,6 +160,19 @@ def test_directories_are_replaced_as_a_whole(case):
     assert not case.folder.path(TREE).exists(), "an optional output of an earlier run"
 
 
+def test_an_input_replaced_meanwhile_by_one_of_equal_size_and_time_is_noticed(case):
+    def stage(work):
+        write_first(work)
+        before = case.image.stat()
+        other = case.image.with_name("other")
+        other.write_text("x" * before.st_size)
+        os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+        other.replace(case.image)
+
+    with pytest.raises(ArtifactError, match="scan_file changed while the stage was running"):
+        case.run(stage)
+
+
 def test_an_input_that_changes_meanwhile_is_noticed(case):
     def stage(work):
         write_first(work)
