@@ -158,7 +158,8 @@ class PipelineRun:
         except OSError as error:
             raise OutOfResources(describe_failure(error).message) from error
         if self._held and len(self._held) == len(self._cases):
-            raise UsageError("; ".join(self._held.values()))
+            first, *others = self._held.values()
+            raise UsageError(f"{first}; likewise {len(others)} more" if others else first)
         self.tell_all(remarks)
         first = self._settings.pipeline[0].name
         for case_id, reason in self._held.items():

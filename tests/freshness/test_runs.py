@@ -300,3 +300,12 @@ def test_a_fresh_case_does_not_wait_for_the_disk(bench, monkeypatch):
     bench.scans(a="other")
     bench.run()
     assert [path.parent.name for path in waits].count("a") == 1
+
+
+def test_a_cohort_in_other_hands_is_told_in_one_line(bench):
+    bench.scans(b="two", c="three")
+    locks = CaseLocks(bench.output / ".payerseg", "other")
+    locks.acquire(["a", "b", "c"])
+    with pytest.raises(UsageError, match=r"case 'a' is in the hands of run other.*likewise 2 more"):
+        bench.run()
+    locks.release()
