@@ -24,7 +24,7 @@ def clear_result(folder: CaseFolder, step: str, writes: Iterable[Artifact]) -> N
     """
     writes = tuple(writes)
     keep_edits(folder, step, writes)
-    folder.manifest_path(step).unlink(missing_ok=True)
+    remove(folder.manifest_path(step))
     remove(folder.root / step / PARTIAL_FOLDER)
     for artifact in writes:
         remove(folder.path(artifact))

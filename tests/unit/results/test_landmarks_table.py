@@ -1,5 +1,7 @@
 """landmarks.csv, as written and as people leave it."""
 
+import time
+
 import pytest
 
 from payerseg.domain.landmarks import Landmark, Landmarks
@@ -61,3 +63,10 @@ def test_what_editors_do(text):
 def test_what_cannot_be_read_is_told(text, reason):
     with pytest.raises(ArtifactError, match=reason):
         parse_landmarks(text, "landmarks.csv")
+
+
+def test_a_table_of_a_hundred_thousand_rows_is_refused_at_once():
+    began = time.process_time()
+    with pytest.raises(ArtifactError, match="L1 more than once"):
+        parse_landmarks("label,X,Y,Z\n" + "L1,1,2,3\n" * 100_000, "landmarks.csv")
+    assert time.process_time() - began < 10
