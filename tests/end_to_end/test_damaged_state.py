@@ -52,6 +52,9 @@ def stand_in(spec):
             work.write(a.CANDIDATES, [])
             work.write(a.LANDMARKS_JSON, decision_of(spine.landmarks))
             work.write(a.LANDMARKS_CSV, spine.landmarks)
+        elif not work.read(a.LANDMARKS_CSV):
+            work.end_as("no_spine", "landmarks.csv lists no vertebra")
+            work.note("needs_review", value=True)
         else:
             labels, _ = to_canonical(spine.labels)
             array = np.ascontiguousarray(labels.array, np.uint8)
