@@ -183,9 +183,8 @@ def build_chain_model(
     start, end = _end_scores(places.positions_mm, prior, hypotheses, spec, field)
     for rank, share in RARE_STARTS.items():
         start[:, :, rank] += np.log(share)
-    node = _node_scores(places, hypotheses, spec, alike=evidence is not None)
+    node = _node_scores(places, hypotheses, spec, evidence)
     if evidence is not None:
-        node = node + _evidence_scores(places, evidence, spec)[None]
         end = _foot_scores(end, places.positions_mm, evidence, spec, field)
     weighed = (
         _move_scores(places.positions_mm, move, hypotheses, spec, evidence)
@@ -240,17 +239,19 @@ def _moves_from(route: _Route, prior: SpinePrior, spec: DecoderSpec) -> Iterator
 
 
 def _node_scores(
-    places: Places, hypotheses: Hypotheses, spec: DecoderSpec, *, alike: bool
+    places: Places, hypotheses: Hypotheses, spec: DecoderSpec, evidence: LevelEvidence | None
 ) -> np.ndarray:
     """Return (h, n, 26) nats by rank: being a vertebra at all, and being this one.
 
-    Where the level network decides on rare levels (`alike`), heat does not tell them from usual ones.
+    Where the level network was asked, rare levels are never told by their heat, and a place may also be
+    the sacrum's first, which is no vertebra.
     """
     strength = np.clip(places.strength, 1e-6, BRIGHTEST)
     presence = spec.presence_weight * np.log(strength / spec.presence_heat)
     heat = places.heat[:, [vertebra.channel for vertebra in LABELS]]
-    for usual, rare in SAME_LOOK if alike else ():
-        heat[:, rare.rank] = np.maximum(heat[:, rare.rank], heat[:, usual.rank])
+    if evidence is not None:
+        for usual, rare in SAME_LOOK:
+            heat[:, rare.rank] = np.maximum(heat[:, rare.rank], heat[:, usual.rank])
     heat = heat + spec.evidence_floor
     shares = heat / heat.sum(axis=1, keepdims=True)
     named = np.log(shares @ _confusion(spec.neighbour_confusion))
@@ -259,19 +260,30 @@ def _node_scores(
     tempered /= spec.evidence_temperature
     # doubt about the name is no doubt about there being a vertebra: names share one whole
     tempered -= np.logaddexp.reduce(tempered, axis=2, keepdims=True)
+    if evidence is not None:
+        tempered = _with_evidence(tempered, places, evidence, spec)
+        presence = presence + spec.vertebra_weight * evidence.vertebra_nats()
     return presence[None, :, None] + tempered
 
 
-def _evidence_scores(places: Places, evidence: LevelEvidence, spec: DecoderSpec) -> np.ndarray:
-    """Return (n, 26) nats of the level network: all levels as few observations, the rest one by one."""
+def _with_evidence(
+    named: np.ndarray, places: Places, evidence: LevelEvidence, spec: DecoderSpec
+) -> np.ndarray:
+    """Return (h, n, 26) nats of the names by heat and by the level network.
+
+    All levels together count as few observations, however long the chain; ribs, dens and sacrum one by one.
+    """
     bright = max(1, int(np.count_nonzero(places.strength > spec.presence_heat)))
     share = min(1.0, spec.level_observations / bright)
-    return (
+    seen = (
         share * evidence.level_nats()
         + spec.rib_weight * evidence.rib_nats()
         + spec.anchor_weight * evidence.anchor_nats()
-        + spec.vertebra_weight * evidence.vertebra_nats()[:, None]
     )
+    sacrum = np.full((*named.shape[:2], 1), -np.log(N_LABELS))  # heat has no channel for it
+    both = np.concatenate([named, sacrum], axis=2) + seen
+    both -= np.logaddexp.reduce(both, axis=2, keepdims=True)
+    return both[:, :, :N_LABELS]
 
 
 def _foot_scores(

@@ -17,7 +17,6 @@ from payerseg.domain.levels import LEVELS, RIBBED, S1_RANK, LevelAnswer, Rib
 from payerseg.domain.vertebra import Vertebra
 
 Array = np.ndarray
-N_LABELS = len(Vertebra)
 ANCHORS = (Vertebra.C1.rank, Vertebra.C2.rank, S1_RANK)
 """Levels that look like no other: the ring, the dens, the sacrum."""
 FLOOR = 0.003
@@ -84,18 +83,19 @@ class LevelEvidence:
         return len(self.level)
 
     def level_nats(self) -> Array:
-        """Return (n, 26) log probabilities of the names, rare levels as likely as those they look like."""
+        """Return (n, 27) log probabilities of the names, rare levels as likely as those they look like."""
         level = self.level.copy()
         for usual, rare in SAME_LOOK:
             both = level[:, usual.rank] + level[:, rare.rank]
             level[:, usual.rank] = level[:, rare.rank] = both
-        return np.log(level[:, :N_LABELS] * (1 - FLOOR) + FLOOR / len(LEVELS))
+        return np.log(level * (1 - FLOOR) + FLOOR / len(LEVELS))
 
     def rib_nats(self) -> Array:
-        """Return (n, 26): how well the ribs that are seen fit a name, both sides together as one."""
-        carries = np.array([
-            _CARRIES.get(v, _CARRIES_ELSE[v.rank in RIBBED]) for v in Vertebra
-        ])  # fmt: skip
+        """Return (n, 27): how well the ribs that are seen fit a name, both sides together as one."""
+        carries = np.array(
+            [_CARRIES.get(v, _CARRIES_ELSE[v.rank in RIBBED]) for v in Vertebra]
+            + [_CARRIES_ELSE[False]]
+        )
         seen = np.clip(self.ribs, FLOOR, 1 - FLOOR)[..., None]
         nats = np.log(seen * carries + (1 - seen) * (1 - carries))
         known = np.isfinite(nats)
@@ -103,14 +103,13 @@ class LevelEvidence:
         return np.where(known, nats, 0.0).sum(axis=1) / count
 
     def anchor_nats(self) -> Array:
-        """Return (n, 26): the dens, the ring and the sacrum are named as such, and nothing else is."""
-        nats = np.zeros((len(self), N_LABELS))
+        """Return (n, 27): the dens, the ring and the sacrum are named as such, and nothing else is."""
+        nats = np.zeros((len(self), len(LEVELS)))
         for rank in ANCHORS:
             most = TRANSITIONAL if rank == S1_RANK else FLOOR
             p = np.clip(self.level[:, rank], FLOOR, 1 - most)
             nats += np.log(1 - p)[:, None]
-            if rank < N_LABELS:
-                nats[:, rank] += np.log(p) - np.log(1 - p)
+            nats[:, rank] += np.log(p) - np.log(1 - p)
         return nats
 
     def vertebra_nats(self) -> Array:

@@ -35,6 +35,8 @@ from payerseg.postprocess.review import (
 from payerseg.postprocess.spine_prior import SpinePrior
 
 BORDER_MM = 10.0
+SURE_VERTEBRA, FAIR_HEAT = 0.9, 0.5
+"""Where both networks see a vertebra, there is a spine, however little of it."""
 BRIDGED_SCORE = 0.3
 """Part of its neighbours' score that an interpolated vertebra is given."""
 BRIDGE_RATIO = (0.7, 1.4)
@@ -110,7 +112,7 @@ def decode_places(
     search = ChainSearch.of(model)
     chain = search.best()
     wanted = spec.min_evidence if config.min_evidence is None else config.min_evidence
-    doubts = _require_spine(places, chain, spec, wanted)
+    doubts = _require_spine(places, chain, spec, wanted, evidence)
     probabilities = name_probabilities(model)
     marks = _landmarks(chain, model, probabilities, config)
     marks = _at_border(marks, field, border_mm, drop=config.drop_border)
@@ -132,7 +134,11 @@ def decode_places(
 
 
 def _require_spine(
-    places: Places, chain: Chain, spec: DecoderSpec, min_evidence: float
+    places: Places,
+    chain: Chain,
+    spec: DecoderSpec,
+    min_evidence: float,
+    evidence: LevelEvidence | None,
 ) -> tuple[str, ...]:
     """Return why the best chain is a doubtful spine, if it is.
 
@@ -143,14 +149,18 @@ def _require_spine(
     if chain.score >= wanted:
         return ()
     brightest = max(places.strength[step.place] for step in chain.steps)
-    evidence = f"evidence {chain.score:.1f}, expected at least {wanted:.1f}"
-    if brightest < spec.sure_heat:
+    said = f"evidence {chain.score:.1f}, expected at least {wanted:.1f}"
+    both_sure = evidence is not None and any(
+        evidence.vertebra[step.place] > SURE_VERTEBRA and places.strength[step.place] > FAIR_HEAT
+        for step in chain.steps
+    )
+    if brightest < spec.sure_heat and not both_sure:
         msg = (
             f"{len(places)} candidate places (strongest heat {places.strength.max():.2f}) form no spine: "
-            f"{evidence}"
+            f"{said}"
         )
         raise SpineNotFound(msg)
-    return (f"a bright place (heat {brightest:.2f}) but hardly a spine ({evidence})",)
+    return (f"a bright place (heat {brightest:.2f}) but hardly a spine ({said})",)
 
 
 def _trials_nats(places: Places, chain: Chain, spec: DecoderSpec) -> float:

@@ -21,7 +21,7 @@ def evidence_of(level=None, ribs=(0, 0), sacrum=0.0, field=None, positions=POSIT
 
 
 def best(nats):
-    return list(Vertebra)[int(np.argmax(nats[0]))].name
+    return list(Vertebra)[int(np.argmax(nats[0, :26]))].name
 
 
 def test_the_level_that_was_chosen_is_the_likeliest():
@@ -50,7 +50,9 @@ def test_a_side_that_the_scan_does_not_reach_shows_no_rib():
     seen = evidence_of(ribs=(6, -6), field=field)
     assert np.isnan(seen.ribs[0, 0])
     assert not np.isnan(seen.ribs[0, 1])
-    assert best(seen.rib_nats() + 1e-6 * np.arange(26)[::-1]) not in {f"T{k}" for k in range(1, 14)}
+    assert best(seen.rib_nats()[:, :26] + 1e-6 * np.arange(26)[::-1]) not in {
+        f"T{k}" for k in range(1, 14)
+    }
     neither = Grid((100, 100, 15), (2.0, 2.0, 2.0), (86.0, 0.0, 0.0))
     assert np.all(evidence_of(ribs=(6, 6), field=neither).rib_nats() == 0)
 
@@ -60,8 +62,8 @@ def test_anchors_speak_for_themselves_and_against_others():
     assert nats[Vertebra.C2.rank] - nats[Vertebra.C3.rank] > 5
     sacrum = evidence_of("S1")
     assert sacrum.level[0, S1_RANK] > 0.99
-    assert np.all(sacrum.anchor_nats()[0] < -4)
-    assert np.all(evidence_of("T7").anchor_nats()[0, 3:] > -0.1)
+    assert np.all(sacrum.anchor_nats()[0, :26] < -2)
+    assert np.all(evidence_of("T7").anchor_nats()[0, 3:26] > -0.1)
 
 
 def test_what_follows_below():
