@@ -230,7 +230,10 @@ function drawCharts() {
     );
     if (points.length) one("#charts").append(element("div", {}, element("h3", {}, title), stripChart(points, facts.levels, choose)));
   }
-  if (!one("#charts").children.length) one("#plots").remove();
+  if (!one("#charts").children.length) {
+    one("#plots").remove();
+    return;
+  }
   const n = facts.outliers.length;
   one("#outlier-count").textContent = n ? `${n} value${n > 1 ? "s" : ""} unlike other cases, ringed in red` : "";
 }
