@@ -1,6 +1,11 @@
 """Pages in a real browser; skipped with a reason where there is none."""
 
+import sys
+from pathlib import Path
+
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # importlib mode: no packages among tests
 from chromium import Browser, find_chromium
 
 

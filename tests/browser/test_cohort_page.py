@@ -6,9 +6,12 @@ import time
 
 import pytest
 from chromium import Browser, find_chromium
+from result_folders import seal
 
 from payerseg.cli.app import payerseg, run_guarded
 from payerseg.report.ratings import read_ratings
+from payerseg.results.case_folder import CaseFolder
+from payerseg.results.status import StageOutcome, StageState
 
 SHOWN = "[...document.querySelectorAll('#table tbody tr')].map((row) => row.dataset.case)"
 PUT = (
@@ -34,8 +37,8 @@ def put_result(root, name, status, k):
     finding = {"code": "gap", "severity": severity, "message": f"Message of {name}."}
     (folder / "findings.json").write_text(json.dumps({"vertebrae": rows, "findings": [finding]}))
     (folder / "report.html").write_text("<!doctype html><title>case</title>")
-    stages = {"x": {"seconds": 60.0 - k}}
-    (root / name / "status.json").write_text(json.dumps({"status": status, "stages": stages}))
+    seconds = {"quality_report": StageOutcome(StageState.DONE, seconds=60.0 - k)}
+    seal(CaseFolder(root / name, name), status=status, stages=seconds)
 
 
 @pytest.fixture
@@ -44,8 +47,8 @@ def results(tmp_path):
     for k in range(1, 11):
         put_result(root, f"sub-{k:02d}", "ok_needs_review" if k in (3, 5) else "ok", k)
     (root / "bad").mkdir()
-    status = {"status": "failed_preparation_unreadable", "message": "preparation: <b>truncated</b>"}
-    (root / "bad" / "status.json").write_text(json.dumps(status))
+    failed = {"status": "failed_preparation_unreadable", "message": "preparation: <b>truncated</b>"}
+    seal(CaseFolder(root / "bad", "bad"), **failed)
     (root / ".payerseg" / "runs" / tmp_path.name).mkdir(parents=True)
     assert run_guarded(payerseg, ["report", str(root)]) == 0
     return root
