@@ -24,10 +24,15 @@ def clear_result(folder: CaseFolder, step: str, writes: Iterable[Artifact]) -> N
     """
     writes = tuple(writes)
     keep_edits(folder, step, writes)
+    at_work = folder.root / step / PARTIAL_FOLDER
+    if folder.manifest_path(step).exists():
+        at_work.mkdir(exist_ok=True)  # until it goes, what lies here is no person's
     remove(folder.manifest_path(step))
-    remove(folder.root / step / PARTIAL_FOLDER)
+    for left_over in (folder.root / step).glob(".*.partial*"):  # of a process killed while it wrote
+        remove(left_over)
     for artifact in writes:
         remove(folder.path(artifact))
+    remove(at_work)
 
 
 def keep_edits(folder: CaseFolder, step: str, writes: Iterable[Artifact]) -> list[Path]:
