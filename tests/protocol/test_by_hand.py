@@ -124,7 +124,7 @@ def is_alive(pid):
         (('"protocol": 1', '"protocol": 2'), "protocol 2"),
         (('"stage_version": 1', '"stage_version": 9'), "version 9"),
         (('"threshold"', '"treshold"'), "treshold"),
-        (('"cases"', '"case"'), "unknown fields"),
+        (('"cases"', '"case"'), "required field `cases`"),
         (("{", ""), "not JSON"),
     ],
 )
