@@ -352,4 +352,4 @@ def test_the_command_ends_with_3_and_names_them(case, dicom, tmp_path, put):
     result = CliRunner().invoke(export, [*map(str, arguments)], standalone_mode=False)
     assert result.return_value == 3
     assert "failed a (dicom-seg): 0 of 1 CT series fit a" in result.output
-    assert "dicom-seg: 2 cases, 1 files" in result.output
+    assert "dicom-seg: 1 cases, 1 files" in result.output

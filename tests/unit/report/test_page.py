@@ -90,7 +90,7 @@ def test_the_record_says_what_the_page_says(full):
     report = build_report(full, QualityReportConfig(viewer=False))
     assert report.needs_review
     assert report.findings["needs_review"] is True
-    assert report.reasons == (f"Unsure {EVIL}.",)
+    assert report.reasons == (f"Unsure {EVIL}",)
     assert report.findings["counts"]["review"] == 1
     levels = [row["level"] for row in report.findings["vertebrae"]]
     assert levels == [v.name for v in full.landmarks]
