@@ -29,6 +29,7 @@ RANK_OF_CHANNEL = np.array([Vertebra.from_channel(c).rank for c in range(len(Ver
 LEVEL_BASE_MM = 2.5
 """Scans are averaged down to this once; views are sampled from there, in training as at inference."""
 FIRST_RIB, LAST_RIB = Vertebra.T1.rank, Vertebra.T13.rank
+BONE_HU = 200.0
 LAST_LUMBAR = (Vertebra.L5.rank, Vertebra.L6.rank)
 
 
@@ -50,6 +51,8 @@ class LevelRecipe:
         jitter_mm: SD of the finder's error.
         n_places: rows of an example.
         n_false: most places that are no vertebra.
+        beside_p, beside_mm: views beside the spine, which is cut away, so that a hip or a rib cage
+            alone is no spine; `beside_clear_mm` from every centre.
         group_shares: share of draws per `PackedScan.group`.
     """
 
@@ -75,6 +78,9 @@ class LevelRecipe:
     jitter_mm: float = 2.5
     n_places: int = 24
     n_false: int = 4
+    beside_p: float = 0.06
+    beside_mm: tuple[float, float] = (70.0, 150.0)
+    beside_clear_mm: float = 45.0
     group_shares: tuple[tuple[str, float], ...] = (("real", 1.0),)
 
 
@@ -162,7 +168,10 @@ def level_example(
     shape = np.asarray(recipe.shape_zyx)
     warp, flipped = draw_pose(rng, recipe)
     points = points_of(scan)
+    beside = rng.random() < recipe.beside_p
     center = points[row]
+    if beside:
+        center = center + [rng.choice((-1, 1)) * rng.uniform(*recipe.beside_mm), 0, 0]
     shift = np.array([
         rng.normal(0, recipe.off_center_vox[1]),
         rng.normal(0, recipe.off_center_vox[0]),
@@ -179,6 +188,8 @@ def level_example(
     hu[beyond] = AIR_HU
     half = shape[::-1] * recipe.spacing_mm / 2
     seen = np.all(np.abs(xyz) < half - recipe.spacing_mm, axis=1)
+    if beside:
+        return _beside(hu, xyz, rng, recipe)
     seen &= cut_field_of_view(hu, xyz, facts, seen, rng, recipe)
     picture = normalized(hu, recipe.window)[..., None]
     places, rows = _rows(xyz[seen], facts[seen], rng, recipe)
@@ -257,6 +268,25 @@ def cut_field_of_view(
     facts[depth < 15, WHOLE] = UNKNOWN
     facts[depth < 10, WHOLE] = 0
     return kept & (depth > 3)
+
+
+def _beside(
+    hu: Array, xyz: Array, rng: np.random.Generator, recipe: LevelRecipe
+) -> tuple[tuple[Array, Array], Array]:
+    """Return a view without the spine, with places on the bone that is left; none is a vertebra."""
+    x = (np.arange(hu.shape[2]) - (hu.shape[2] - 1) / 2) * recipe.spacing_mm
+    near = xyz[np.abs(xyz[:, 2]) < hu.shape[0] * recipe.spacing_mm / 2 + recipe.beside_clear_mm]
+    if near[:, 0].mean() < 0:
+        hu[:, :, x < near[:, 0].max() + recipe.beside_clear_mm] = AIR_HU
+    else:
+        hu[:, :, x > near[:, 0].min() - recipe.beside_clear_mm] = AIR_HU
+    places = np.zeros((recipe.n_places, 3), np.float32)
+    rows = np.full((recipe.n_places, N_TARGETS), float(UNKNOWN), np.float32)
+    bone = np.argwhere(hu > BONE_HU)
+    n = min(len(bone), recipe.n_places // 2)
+    places[:n] = bone[rng.choice(len(bone), n, replace=False)] if n else 0
+    rows[:n, VERTEBRA] = 0
+    return (normalized(hu, recipe.window)[..., None], places), rows
 
 
 def _rows(

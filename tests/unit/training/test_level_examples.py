@@ -24,7 +24,7 @@ NAMES = ("T11", "T12", "L1", "L2", "L3", "L4", "L5")
 PLAIN = LevelRecipe(
     rotation_sd_rad=(0, 0, 0), wide_p=0, adult_sd=0, child_p=0, axis_sd=0, flip_p=(0, 0),
     look=LookRanges(gain=(1, 1), shift_hu=0, noise_p=0, blur_p=0, slice_p=0, sharpen_p=0, cap_p=0),
-    slab_p=0, narrow_p=0, round_p=0, jitter_mm=0, n_false=0,
+    slab_p=0, narrow_p=0, round_p=0, jitter_mm=0, n_false=0, beside_p=0,
 )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def test_what_a_cut_takes_away_is_no_target_and_exactly_air():
     for seed in range(12):
         (view, places), rows = level_example(scan_of(), 3, np.random.default_rng(seed), recipe)
         air = np.all(view[..., 0] == 0.0, axis=(1, 2))
-        assert 70 <= air.sum() <= 80
+        assert 70 <= air.sum() < 96
         known = rows[:, RANK] >= 0
         assert 1 <= known.sum() <= 3
         z = places[known, 0]
@@ -140,3 +140,19 @@ def test_draws_share_out_levels_not_scans():
 def test_nothing_to_draw_from_is_refused():
     with pytest.raises(ValueError, match="no marked scan"):
         LevelSampler([], (("real", 1.0),))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_view_beside_the_spine_shows_bone_and_no_vertebra(seed):
+    scan = scan_of()
+    scan.hu[:, 20, 10] = scan.hu[:, 20, 90] = 700  # bone 100 mm to the sides
+    recipe = replace(PLAIN, beside_p=1, beside_mm=(90, 110))
+    (view, places), rows = level_example(scan, 3, np.random.default_rng(seed), recipe)
+    used = rows[:, VERTEBRA] == 0
+    assert used.sum() == recipe.n_places // 2
+    assert (rows[:, RANK] == UNKNOWN).all() and not (rows[:, VERTEBRA] == 1).any()
+    z, y, x = places[used].round().astype(int).T
+    assert (view[z, y, x, 0] > view.mean()).all()
+    # what is left of the view is no nearer to a centre than the cut
+    lit = np.flatnonzero((view[..., 0] > 0).any(axis=(0, 1)))
+    assert (lit.max() - lit.min() + 1) * recipe.spacing_mm < 120 + 110 - recipe.beside_clear_mm
