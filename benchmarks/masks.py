@@ -60,7 +60,7 @@ class Segmenter:
         if not landmarks:
             return ct.with_array(np.zeros(ct.grid.shape, np.uint8))
         found = vertebra_probabilities(self.predictor, self.card, self.config, ct, landmarks)
-        return merge_masks(found, ct.grid, mask_rule(self.config)).labels
+        return merge_masks(found, ct.grid, mask_rule(self.config, self.card)).labels
 
 
 def dice_by_level(found: Volume, truth: Volume, wanted: Landmarks) -> dict[Vertebra, float]:

@@ -44,7 +44,7 @@ class VertebraeSegmentation:
             self.predictor, self.card, self.config, ct, landmarks,
             track_progress=lambda predicted, total: case.progress_over(predicted, "segment", total),
         )  # fmt: skip
-        merged = merge_masks(found, ct.grid, mask_rule(self.config))
+        merged = merge_masks(found, ct.grid, mask_rule(self.config, self.card))
         case.progress("write")
         case.write(SEGMENTATION, merged.labels)
         if self.config.vertebra_masks != "none":

@@ -205,6 +205,7 @@ class ModelCard(Generic[NetworkT]):
         weights_sha256: of the weights file.
         weights_dtype: how the file stores weights; they are float32 once opened.
         decoder: stage 2 only: what the decoder must know of the networks.
+        mask_threshold: stage 3 only: probability from which a voxel is vertebra.
     """
 
     stage: str
@@ -216,6 +217,7 @@ class ModelCard(Generic[NetworkT]):
     weights_sha256: str = ""
     weights_dtype: Literal["float32", "float16"] = "float32"
     decoder: DecoderSpec = field(default_factory=DecoderSpec)
+    mask_threshold: float = 0.5
     format: int = CARD_FORMAT
     training: TrainingRecord = field(default_factory=TrainingRecord)
 

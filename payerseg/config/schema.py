@@ -104,12 +104,18 @@ class VertebraeLocalizationConfig:
 class VertebraeSegmentationConfig:
     """Stage 3: one mask per vertebra."""
 
-    threshold: float = option(
-        0.5, "probability from which a voxel belongs to the vertebra", at_least=0.01, at_most=0.99
+    threshold: float | None = option(
+        None,
+        "probability from which a voxel belongs to the vertebra; left out = the weights' card's",
+        at_least=0.01,
+        at_most=0.99,
     )
     mask_rule: Literal["highest", "reference"] = option(
         "highest",
         "highest = the most probable vertebra gets a voxel; reference = as PayerSeg_Revised",
+    )
+    component: Literal["landmark", "largest"] = option(
+        "landmark", "which piece of a mask is kept: the one about the landmark, or the largest"
     )
     interpolation: Literal["linear", "cubic"] = option(
         "linear", "how probabilities come back to the scan's grid"

@@ -17,12 +17,15 @@ _FILTER_ORDER = 4
 _STRUCTURES = {6: 1, 18: 2, 26: 3}
 
 
-def largest_component(mask: np.ndarray, connectivity: Connectivity = 26) -> np.ndarray:
-    """Keep the component with most voxels, the first in array order among equals.
+def largest_component(
+    mask: np.ndarray, connectivity: Connectivity = 26, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Keep the component with most voxels, or most weight, the first in array order among equals.
 
     Args:
         mask: (z, y, x), anything non-zero is inside.
         connectivity: 6 shares faces, 18 also edges, 26 also corners.
+        weights: (z, y, x), what each voxel counts; left out = 1.
 
     Returns:
         A bool array of the same shape; all False where the mask is empty.
@@ -34,7 +37,8 @@ def largest_component(mask: np.ndarray, connectivity: Connectivity = 26) -> np.n
     inside = tuple(slice(a, b) for a, b in zip(*block, strict=True))
     structure = ndimage.generate_binary_structure(3, _STRUCTURES[connectivity])
     labels, _ = ndimage.label(mask[inside] != 0, structure)
-    sizes = np.bincount(labels.ravel())
+    each = None if weights is None else weights[inside].ravel()
+    sizes = np.bincount(labels.ravel(), each)
     sizes[0] = 0
     out[inside] = labels == np.argmax(sizes)
     return out

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import ndimage
 
+from payerseg.config.model_card import ModelCard
 from payerseg.config.schema import VertebraeSegmentationConfig
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
@@ -20,11 +21,14 @@ from payerseg.postprocess.vertebra_masks import (
 )
 
 
-def mask_rule(config: VertebraeSegmentationConfig) -> MaskRule:
-    """Return how probabilities become masks."""
+def mask_rule(config: VertebraeSegmentationConfig, card: ModelCard) -> MaskRule:
+    """Return how probabilities become masks, with the threshold fitted to the weights unless asked."""
     if config.mask_rule == "reference":
         return PAYERSEG_MASKS
-    return MaskRule(threshold=config.threshold, interpolation=config.interpolation)
+    threshold = card.mask_threshold if config.threshold is None else config.threshold
+    return MaskRule(
+        threshold, component=config.component, interpolation=config.interpolation
+    )
 
 
 def with_landmarks(

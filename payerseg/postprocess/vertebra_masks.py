@@ -26,6 +26,9 @@ NEAR_LANDMARK_MM = 10.0
 LARGE_PART = 0.3
 """More of a mask than this, dropped or lost to neighbours, is worth a look."""
 REACH_VOXELS = 1
+OWN_MM = 20.0
+"""SD of the weight by which the component about the landmark is chosen: a vertebra's bone lies 18-24 mm from
+its centre (median), skull that looks like C1 40 mm and more, and may be the larger component."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class MaskRule:
         connectivity: of the one component that is kept.
         clean_first: keep the largest component on the network's own grid and zero all else, before
             resampling (PSR); False cleans on the scan's grid and keeps the soft rim (V20).
+        component: which is kept: the one about the landmark, or the largest (V20; also where no landmark
+            is known).
         interpolation: from the network's grid to the scan's.
         conflicts: "highest" = the highest probability wins, whatever the order, the smaller label
             among equals; "last" = the later vertebra overwrites.
@@ -45,6 +50,7 @@ class MaskRule:
     threshold: float = 0.5
     connectivity: Connectivity = 18
     clean_first: bool = False
+    component: Literal["landmark", "largest"] = "largest"
     interpolation: Interpolation = "cubic"
     conflicts: Literal["highest", "last"] = "highest"
 
@@ -154,7 +160,7 @@ def merge_masks(
 def clean_mask(
     item: VertebraProbability, grid: Grid, rule: MaskRule | None = None
 ) -> CleanMask | None:
-    """Bring one probability to the scan's grid and keep its largest component.
+    """Bring one probability to the scan's grid and keep one component.
 
     Args:
         item: on its crop.
@@ -179,14 +185,28 @@ def clean_mask(
     if not above.any():
         return None
     if not rule.clean_first:
-        kept, dropped = _largest(above, rule.connectivity)
+        near = None
+        if rule.component == "landmark" and item.landmark_mm is not None:
+            near = _near(above, grid.window(start, shape), item.landmark_mm)
+        kept, dropped = _largest(above, rule.connectivity, near)
         probability = np.where(above & ~kept, 0, probability)
     return CleanMask(item.vertebra, start, probability, dropped)
 
 
-def _largest(mask: np.ndarray, connectivity: Connectivity) -> tuple[np.ndarray, float]:
-    """Return the largest component and the part of the mask outside it."""
-    kept = largest_component(mask, connectivity)
+def _near(mask: np.ndarray, grid: Grid, landmark_mm: Point) -> np.ndarray:
+    """Return how much each voxel of a mask counts for the vertebra about a landmark, float32."""
+    points = grid.map_indices_to_world(np.argwhere(mask))
+    square = np.sum((points - np.asarray(landmark_mm)) ** 2, axis=1)
+    weights = np.zeros(mask.shape, np.float32)
+    weights[mask] = np.exp(-square / (2 * OWN_MM**2))
+    return weights
+
+
+def _largest(
+    mask: np.ndarray, connectivity: Connectivity, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
+    """Return the largest (or weightiest) component and the part of the mask outside it."""
+    kept = largest_component(mask, connectivity, weights)
     total = int(np.count_nonzero(mask))
     return kept, 1 - int(np.count_nonzero(kept)) / total if total else 0.0
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from payerseg.config.load import load_config
+from payerseg.config.model_card import ModelCard, SamplingSpec, UNetSpec
 from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
@@ -57,11 +58,14 @@ def test_p19_default_merge_is_v20s(recorded):
     assert set(np.unique(labels)) == {0, 21, 22, 28}
 
 
+CARD = ModelCard("vertebrae_segmentation", UNetSpec((4,)), SamplingSpec(1.0))
+
+
 @pytest.mark.parametrize(("preset", "gate"), [("reference", 5e-4), ("default", 1e-3)])
 def test_p19_the_presets_merge_as_v20(recorded, preset, gate):
     """The default interpolates linearly, which is faster and moves 0.08 % of the voxels."""
     grid, crops, verse2020, _ = recorded
-    rule = mask_rule(load_config(preset).vertebrae_segmentation)
+    rule = mask_rule(load_config(preset).vertebrae_segmentation, CARD)
     labels = merge_masks(probabilities(crops), grid, rule).labels.array
     assert np.mean(labels != verse2020) <= gate
 

@@ -125,3 +125,18 @@ def test_oblique_scan_grids_are_met():
 def test_only_the_crops_block_of_the_scan_is_computed():
     mask = clean_mask(ball(Vertebra.T9, UPPER, radius_mm=8), SCAN)
     assert max(np.multiply(mask.probability.shape, SCAN.spacing_mm[::-1])) < 35
+
+
+def test_the_component_about_the_landmark_is_kept_though_another_is_larger():
+    item = ball(Vertebra.C1, UPPER, radius_mm=8.0, size=96)
+    skull = ball(Vertebra.C1, UPPER, radius_mm=11.0, size=96)
+    shifted = np.roll(skull.probability.array, 36, axis=0)
+    both = np.maximum(item.probability.array, np.where(shifted > 0.5, shifted, 0))
+    whole = VertebraProbability(Vertebra.C1, item.probability.with_array(both), item.landmark_mm)
+    about = MaskRule(component="landmark")
+    (report,) = merge_masks([whole], SCAN, about).reports
+    assert report.volume_ml == pytest.approx(4 / 3 * np.pi * 0.8**3, rel=0.1)
+    assert report.dropped_part > 0.6
+    nameless = VertebraProbability(Vertebra.C1, whole.probability)
+    for items, rule in (([nameless], about), ([whole], MaskRule())):
+        assert merge_masks(items, SCAN, rule).reports[0].volume_ml > 2 * report.volume_ml
