@@ -26,9 +26,7 @@ def mask_rule(config: VertebraeSegmentationConfig, card: ModelCard) -> MaskRule:
     if config.mask_rule == "reference":
         return PAYERSEG_MASKS
     threshold = card.mask_threshold if config.threshold is None else config.threshold
-    return MaskRule(
-        threshold, component=config.component, interpolation=config.interpolation
-    )
+    return MaskRule(threshold, component=config.component, interpolation=config.interpolation)
 
 
 def with_landmarks(

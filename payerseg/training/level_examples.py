@@ -171,7 +171,8 @@ def level_example(
     beside = rng.random() < recipe.beside_p
     center = points[row]
     if beside:
-        center = center + [rng.choice((-1, 1)) * rng.uniform(*recipe.beside_mm), 0, 0]
+        aside = rng.choice((-1, 1)) * rng.uniform(*recipe.beside_mm)
+        center = center + np.array([aside, 0, 0])
     shift = np.array([
         rng.normal(0, recipe.off_center_vox[1]),
         rng.normal(0, recipe.off_center_vox[0]),

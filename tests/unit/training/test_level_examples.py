@@ -150,7 +150,8 @@ def test_a_view_beside_the_spine_shows_bone_and_no_vertebra(seed):
     (view, places), rows = level_example(scan, 3, np.random.default_rng(seed), recipe)
     used = rows[:, VERTEBRA] == 0
     assert used.sum() == recipe.n_places // 2
-    assert (rows[:, RANK] == UNKNOWN).all() and not (rows[:, VERTEBRA] == 1).any()
+    assert (rows[:, RANK] == UNKNOWN).all()
+    assert not (rows[:, VERTEBRA] == 1).any()
     z, y, x = places[used].round().astype(int).T
     assert (view[z, y, x, 0] > view.mean()).all()
     # what is left of the view is no nearer to a centre than the cut
