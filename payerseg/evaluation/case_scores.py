@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from payerseg.domain.grid import ROUNDED_VOXELS, Grid
 from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.errors import GridMismatch
 from payerseg.evaluation.landmark_scores import ScanLandmarkScores, score_landmarks
@@ -48,6 +49,8 @@ class CaseScores:
         masks: one per true vertebra with a mask; empty without masks.
         n_in_box: true centres inside stage 1's box; None without one.
         slice_mm: largest spacing of the scan; None where it is not known.
+        in_set: whether one of the stated labellings is right; None where none are stated.
+        probability: stated probability that all names are right; None where none is.
         refused: why its result was refused, so that every vertebra is missed; "" where it was not.
         notes: what was tolerated, one sentence each.
     """
@@ -60,6 +63,8 @@ class CaseScores:
     masks: tuple[MaskScores, ...] = ()
     n_in_box: int | None = None
     slice_mm: float | None = None
+    in_set: bool | None = None
+    probability: float | None = None
     refused: str = ""
     notes: tuple[str, ...] = ()
 
@@ -103,6 +108,10 @@ def score_case(
         masks=tuple(masks),
         n_in_box=in_box,
         slice_mm=max(grid.spacing_mm) if grid else None,
+        in_set=landmarks.all_right or _in_set(prediction, truth, grid)
+        if prediction.level_set
+        else None,
+        probability=prediction.level_probability,
         refused=prediction.refused,
         notes=notes,
     )
@@ -112,6 +121,26 @@ def score_absent(truth: Truth, rules: ScoringRules, group: str = "") -> CaseScor
     """Score a case that the results do not hold: every vertebra is missed."""
     nothing = Prediction(truth.case_id, Landmarks(), status=NO_RESULT)
     return score_case(nothing, truth, rules, group)
+
+
+def _in_set(prediction: Prediction, truth: Truth, grid: Grid | None) -> bool:
+    """Tell whether a stated labelling is right: the vertebrae found, renamed by it, are all right.
+
+    A labelling of more or fewer vertebrae than were found cannot be held against the truth and is not.
+    """
+    marks = list(prediction.landmarks.values())
+    for names in prediction.level_set:
+        if len(names) == len(marks):
+            renamed = Landmarks(
+                replace(mark, vertebra=Vertebra[name])
+                for mark, name in zip(marks, names, strict=True)
+            )
+            scores = score_landmarks(
+                renamed, truth.landmarks, unmarked=truth.unmarked, scan_grid=grid
+            )
+            if scores.all_right:
+                return True
+    return False
 
 
 def _grid_of(labels: Volume | None) -> Grid | None:

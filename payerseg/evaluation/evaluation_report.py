@@ -25,6 +25,8 @@ from payerseg.evaluation.tables import (
 from payerseg.version import __version__
 
 NO_VALUE = "–"
+MOST_COLUMNS = 4
+"""More groups than that are listed downwards."""
 
 Rows = list[list[str]]
 
@@ -109,7 +111,7 @@ def as_json(evaluation: Evaluation) -> str:
 
 
 def figure_rows(found: Sequence[Figures]) -> Rows:
-    """Return the figures as text, a line per figure and a column per group, names first."""
+    """Return the figures as text, names first: a line per figure, or per group where they are many."""
     rows = [["", *(one.group for one in found)]]
     lines: dict[str, Callable[[Figures], str]] = {
         "scans (vertebrae)": lambda f: f"{f.scans} ({f.vertebrae})",
@@ -121,6 +123,8 @@ def figure_rows(found: Sequence[Figures]) -> Rows:
         "scans with shifted levels": lambda f: str(f.shifted),
         "wrong scans silent / flagged": lambda f: f"{f.silently_wrong} / {f.wrong_flagged}",
         "right scans flagged": lambda f: str(f.right_flagged),
+        "true names among the stated": lambda f: f"{f.in_set} of {f.stated}",
+        "AUC of the stated probability": lambda f: _or_dash(f.probability_auc, ".3f"),
         "centres outside stage 1's box": lambda f: _or_dash(f.outside_box),
         "Dice": lambda f: _interval(f.dice, digits=3),
         "worst level": _worst,
@@ -132,7 +136,7 @@ def figure_rows(found: Sequence[Figures]) -> Rows:
         cells = [text(one) for one in found]
         if any(cell not in (NO_VALUE, "0 of 0") for cell in cells):
             rows.append([name, *cells])
-    return rows
+    return rows if len(found) <= MOST_COLUMNS else [list(row) for row in zip(*rows, strict=True)]
 
 
 def comparison_rows(comparison: Comparison) -> Rows:
@@ -162,6 +166,17 @@ def scan_rows(cases: Sequence[CaseScores]) -> Rows:
                 what_is_wrong(case) or "",
             ]
         )
+    return rows
+
+
+def level_rows(cases: Sequence[CaseScores]) -> Rows:
+    """Return a line per vertebra, head to foot, names first."""
+    rows = [["vertebra", "identified", "extra", "mm", "Dice"]]
+    for level in summed_by(vertebra_table(cases), "vertebra").to_dict("records"):
+        cells = [level["vertebra"], f"{level['identified']}/{level['true']}", str(level["extra"])]
+        for name, how in (("distance_mm", ".2f"), ("dice", ".3f")):
+            cells.append(NO_VALUE if pd.isna(level[name]) else format(level[name], how))
+        rows.append(cells)
     return rows
 
 
@@ -204,6 +219,7 @@ def as_markdown(evaluation: Evaluation) -> str:
     if evaluation.comparison is not None:
         parts += ["\n## Comparison\n", _markdown_table(comparison_rows(evaluation.comparison))]
     parts += ["\n## Scans\n", _markdown_table(scan_rows(evaluation.cases))]
+    parts += ["\n## Vertebrae\n", _markdown_table(level_rows(evaluation.cases))]
     if evaluation.left_out:
         rows = [["left out", "why"], *([k, v] for k, v in evaluation.left_out.items())]
         parts += ["\n## Not scored\n", _markdown_table(rows)]
@@ -267,8 +283,8 @@ def _worst(found: Figures) -> str:
     return f"{found.dice_worst_level} {found.dice_of_worst_level:.3f}"
 
 
-def _or_dash(value: int | None) -> str:
-    return NO_VALUE if value is None else str(value)
+def _or_dash(value: float | None, how: str = "d") -> str:
+    return NO_VALUE if value is None else format(value, how)
 
 
 def _markdown_table(rows: Rows) -> str:

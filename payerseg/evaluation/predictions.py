@@ -27,7 +27,15 @@ from payerseg.evaluation.result_files import CaseFilesFound, case_key, find_case
 from payerseg.imaging.body_centers import landmarks_from_labels
 from payerseg.imaging.files import read_label_map
 from payerseg.imaging.orient import to_canonical
-from payerseg.results.artifacts import LANDMARKS_CSV, SCAN, SEGMENTATION, SPINE_BOX, Artifact
+from payerseg.postprocess.review import range_labels
+from payerseg.results.artifacts import (
+    LANDMARKS_CSV,
+    LANDMARKS_JSON,
+    SCAN,
+    SEGMENTATION,
+    SPINE_BOX,
+    Artifact,
+)
 from payerseg.results.case_folder import CaseFolder
 from payerseg.results.fingerprint import HashMemo, results_memo
 from payerseg.results.formats import check_labels, read_artifact
@@ -48,6 +56,8 @@ class Prediction:
         box: stage 1's box, ours only.
         scan_grid: voxels of the scan, where the results tell.
         from_labels: the landmarks were derived from the label map.
+        level_set: labellings among which the true one is said to be, the names head to foot; ours only.
+        level_probability: stated probability that all names are right; None where none is.
         refused: why there is nothing to score although the results hold the case: it failed, is stale,
             or cannot be read; "" otherwise. All its vertebrae count as missed.
     """
@@ -60,6 +70,8 @@ class Prediction:
     box: SpineBox | None = None
     scan_grid: Grid | None = None
     from_labels: bool = False
+    level_set: tuple[tuple[str, ...], ...] = ()
+    level_probability: float | None = None
     refused: str = ""
 
 
@@ -150,16 +162,41 @@ def _of_case_folder(current: CurrentResult, rules: ResultRules) -> Prediction:
     labels = read(SEGMENTATION) if rules.with_labels else None
     if labels is not None and refusal:
         check_labels(labels.array, str(folder.path(SEGMENTATION)))
-    scan = read(SCAN)
+    scan, landmarks = read(SCAN), read(LANDMARKS_CSV) or Landmarks()
+    level_set, probability = _stated_levels(
+        read(LANDMARKS_JSON), landmarks, folder.path(LANDMARKS_JSON)
+    )
     return Prediction(
         folder.case_id,
-        read(LANDMARKS_CSV) or Landmarks(),
+        landmarks,
         labels,
         "stale" if refusal else _status_of(current),
         current.needs_review,
         read(SPINE_BOX),
         scan.ct_grid if scan is not None else None,
+        level_set=level_set,
+        level_probability=probability,
     )
+
+
+def _stated_levels(
+    decision: Any, landmarks: Landmarks, path: Path
+) -> tuple[tuple[tuple[str, ...], ...], float | None]:
+    """Return the labellings that a decision states and the probability of the chosen one.
+
+    Nothing where it states none, or is not about these names: a person has given others.
+
+    Raises:
+        ArtifactError: it is no such record.
+    """
+    try:
+        if not decision or set(decision.get("landmarks", ())) != {v.name for v in landmarks}:
+            return (), None
+        level_set = tuple(range_labels(text) for text in decision.get("level_set") or ())
+        return level_set, float(decision["level_probability"]) if level_set else None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        msg = f"{path} cannot be read ({error!r}); run its stage again"
+        raise ArtifactError(msg) from error
 
 
 def _status_of(current: CurrentResult) -> str:

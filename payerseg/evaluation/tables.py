@@ -83,6 +83,10 @@ class Figures:
         silently_wrong: scans that are not all right and do not ask for review.
         wrong_flagged: scans that are not all right and ask for review.
         right_flagged: scans that are all right and ask for review all the same.
+        stated: scans of which a set of labellings is stated.
+        in_set: those of which one of the stated labellings is right.
+        probability_auc: how well the stated probability tells scans that are all right from others: part
+            of the pairs of one each in which the right one has the higher (a tie counts half).
         outside_box: true centres outside stage 1's box; None where no box is known.
         dice: mean over true labels, a missed one counts 0.
         dice_worst_level: level with the lowest mean.
@@ -106,6 +110,9 @@ class Figures:
     silently_wrong: int
     wrong_flagged: int
     right_flagged: int
+    stated: int
+    in_set: int
+    probability_auc: float | None
     outside_box: int | None
     dice: Interval | None
     dice_worst_level: str | None
@@ -158,6 +165,8 @@ def scan_table(cases: Sequence[CaseScores]) -> pd.DataFrame:
                 "distance_mm": _mean(marks.distances_mm),
                 "all_right": marks.all_right,
                 "silently_wrong": case.silently_wrong,
+                "in_set": case.in_set,
+                "probability": case.probability,
                 "shift_levels": marks.shift.levels,
                 "shifted_vertebrae": marks.shift.n_vertebrae,
                 "outside_box": None if case.n_in_box is None else marks.n_true - case.n_in_box,
@@ -252,6 +261,9 @@ def _figures_of(name: str, cases: list[CaseScores], draws: int, seed: int) -> Fi
         silently_wrong=sum(case.silently_wrong for case in spines),
         wrong_flagged=sum(bool(case.needs_review) for case in wrong),
         right_flagged=sum(bool(c.needs_review) for c in spines if c.landmarks.all_right),
+        stated=sum(case.in_set is not None for case in spines),
+        in_set=sum(bool(case.in_set) for case in spines),
+        probability_auc=_probability_auc(spines),
         outside_box=sum(c.landmarks.n_true - (c.n_in_box or 0) for c in boxes) if boxes else None,
         dice=mean([[score.dice for score in case.masks] for case in spines]),
         dice_worst_level=worst[0] if worst else None,
@@ -261,6 +273,19 @@ def _figures_of(name: str, cases: list[CaseScores], draws: int, seed: int) -> Fi
         no_spine_scans=len(empty),
         no_spine_right=sum(case.landmarks.all_right for case in empty),
     )
+
+
+def _probability_auc(cases: list[CaseScores]) -> float | None:
+    """Return the AUC of the stated probability; None without a right and a wrong scan that state one."""
+    said = [c for c in cases if c.probability is not None]
+    right, wrong = (
+        np.array([c.probability for c in said if c.landmarks.all_right is wanted], float)
+        for wanted in (True, False)
+    )
+    if not len(right) or not len(wrong):
+        return None
+    gaps = right[:, None] - wrong[None]
+    return float(((gaps > 0) + 0.5 * (gaps == 0)).mean())
 
 
 def _worst_level(cases: list[CaseScores]) -> tuple[str, float] | None:

@@ -61,6 +61,23 @@ def named_range(labels: tuple[str, ...]) -> str:
     return f"{ends} ({', '.join(rare)})" if rare and ends not in rare else ends
 
 
+def range_labels(stated: str) -> tuple[str, ...]:
+    """Return the labelling that `named_range` states as `stated`.
+
+    Raises:
+        KeyError: a name that is no vertebra's.
+    """
+    ends, _, rare = stated.removesuffix(")").partition(" (")
+    first, last = (Vertebra[name] for name in (ends.split("-") * 2)[:2])
+    odd = rare.split(", ") if rare else []
+    absent = {word.removeprefix("no ") for word in odd if word.startswith("no ")}
+    absent |= {name for name in VARIANTS if name not in (*odd, first.name, last.name)}
+    between = sorted(
+        (v for v in Vertebra if first.rank <= v.rank <= last.rank), key=lambda v: v.rank
+    )
+    return tuple(v.name for v in between if v.name not in absent)
+
+
 def stated_anchors(chain: Chain, evidence: LevelEvidence) -> tuple[str, ...]:
     """Say what fixes the level of a chain: dens, first and last rib, sacrum."""
     place_of = {LABELS[step.rank].name: step.place for step in chain.steps}

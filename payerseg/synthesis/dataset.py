@@ -11,6 +11,7 @@ from typing import Any
 
 from payerseg.atomic import write_text
 from payerseg.config.model_card import joined_sources
+from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.volume import Volume
 from payerseg.errors import DatasetError
 from payerseg.imaging.files import write_volume
@@ -73,14 +74,6 @@ class DatasetFolder:
             note: how it was made.
             origins: by name of label map, of all whose shapes may be in the scan.
         """
-        self._write(IMAGES, f"{case_id}.nii.gz", scan.ct)
-        self._write(MASKS, f"{case_id}_seg.nii.gz", scan.labels)
-        path = self._path(POINTS, f"{case_id}.csv")
-        with path.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(["label", "X", "Y", "Z"])
-            for vertebra, mark in scan.landmarks.items():
-                rows.writerow([vertebra.verse_label, *(f"{v:.3f}" for v in mark.position_mm)])
         unmarked = [name for name in scan.cut if name not in {v.name for v in scan.landmarks}]
         facts: dict[str, Any] = {"partial": unmarked, "note": note}
         facts["ribs"] = {vertebra.name: list(sides) for vertebra, sides in scan.ribs.items()}
@@ -88,16 +81,39 @@ class DatasetFolder:
             facts["sacrum"] = [round(float(v), 2) for v in scan.sacrum_mm]
         facts |= {"source": joined_sources(origin.source for origin in origins.values())}
         facts |= {"licence": joined_sources(origin.licence for origin in origins.values())}
-        self._note(case_id, facts)
+        self.write(case_id, scan.ct, scan.landmarks, facts, scan.labels)
 
     def add_negative(self, case_id: str, ct: Volume, note: str) -> None:
         """Write a volume without a spine: an image, an empty table, no mask."""
-        self._write(IMAGES, f"{case_id}.nii.gz", ct)
-        self._path(POINTS, f"{case_id}.csv").write_text("label,X,Y,Z\n", encoding="utf-8")
-        self._note(case_id, {"partial": [], "source": "numbers", "note": note})
+        self.write(case_id, ct, Landmarks(), {"partial": [], "source": "numbers", "note": note})
 
-    def _write(self, folder: str, name: str, volume: Volume) -> None:
-        write_volume(volume, self._path(folder, name))
+    def write(
+        self,
+        case_id: str,
+        ct: Volume,
+        landmarks: Landmarks,
+        facts: Mapping[str, Any],
+        labels: Volume | None = None,
+    ) -> None:
+        """Write any scan; its facts last.
+
+        Args:
+            case_id: names the files.
+            ct: (z, y, x) HU.
+            landmarks: its vertebrae; empty for a volume without a spine.
+            facts: what `cases.json` says of it.
+            labels: (z, y, x) VerSe numbers; None = no masks.
+        """
+        write_volume(ct, self._path(IMAGES, f"{case_id}.nii.gz"))
+        if labels is not None:
+            write_volume(labels, self._path(MASKS, f"{case_id}_seg.nii.gz"))
+        with self._path(POINTS, f"{case_id}.csv").open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["label", "X", "Y", "Z"])
+            for vertebra, mark in landmarks.items():
+                rows.writerow([vertebra.verse_label, *(f"{v:.3f}" for v in mark.position_mm)])
+        every = self._facts() | {case_id: facts}
+        write_text(self.root / FACTS_FILE, json.dumps(every, indent=1, sort_keys=True))
 
     def _path(self, folder: str, name: str) -> Path:
         (self.root / folder).mkdir(parents=True, exist_ok=True)
@@ -112,7 +128,3 @@ class DatasetFolder:
             msg = f"{path} is no table of cases; expected one that this command wrote"
             raise DatasetError(msg)
         return facts
-
-    def _note(self, case_id: str, facts: dict) -> None:
-        every = self._facts() | {case_id: facts}
-        write_text(self.root / FACTS_FILE, json.dumps(every, indent=1, sort_keys=True))

@@ -100,6 +100,47 @@ def test_review_is_also_read_from_the_manifests(tmp_path, bodies, tools, seal):
     assert (found.needs_review, found.status) == (True, "ok_needs_review")
 
 
+DECISION = {"level_set": {"L1-L3": 0.7, "T12-L2": 0.2}, "level_probability": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("names", "stated"),
+    [
+        (("L1", "L2", "L3"), (("L1", "L2", "L3"), ("T12", "L1", "L2"))),
+        (("L2", "L3", "L4"), ()),  # a person has renamed them since
+    ],
+)
+def test_what_the_decision_states_belongs_to_its_names(
+    tmp_path, bodies, tools, seal, names, stated
+):
+    folder = tools.put_case_folder(tmp_path, "a", bodies[1])
+    decision = {"landmarks": dict.fromkeys(names), **DECISION}
+    write_artifact(LANDMARKS_JSON, decision, folder.path(LANDMARKS_JSON), folder)
+    seal(folder)
+    prediction = read_prediction(find_predictions(tmp_path)["a"])
+    assert prediction.level_set == stated
+    assert prediction.level_probability == (0.7 if stated else None)
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        [1],
+        {"level_set": {"L1-X3": 1.0}, "level_probability": 1.0},
+        {"level_set": {"L1-L3": 1.0}, "level_probability": "much"},
+        {"level_set": {"L1-L3": 1.0}},
+    ],
+)
+def test_a_strange_decision_is_named(tmp_path, bodies, tools, seal, decision):
+    folder = tools.put_case_folder(tmp_path, "a", bodies[1])
+    if isinstance(decision, dict):
+        decision = {"landmarks": dict.fromkeys(("L1", "L2", "L3")), **decision}
+    write_artifact(LANDMARKS_JSON, decision, folder.path(LANDMARKS_JSON), folder)
+    seal(folder)
+    with pytest.raises(ArtifactError, match=r"landmarks\.json cannot be read"):
+        read_prediction(find_predictions(tmp_path)["a"])
+
+
 def test_failed_case_has_nothing(tmp_path, tools):
     tools.put_case_folder(tmp_path, "a", None, status="failed_preparation_unreadable")
     prediction = read_prediction(find_predictions(tmp_path)["a"])

@@ -16,6 +16,7 @@ from payerseg.evaluation.comparison import compare
 from payerseg.evaluation.evaluation_report import (
     as_html,
     as_markdown,
+    figure_rows,
     summarize,
     what_is_wrong,
     write_evaluation,
@@ -211,6 +212,51 @@ def test_comparison_lists_what_changed():
     ]
 
 
+def stating(named, *level_set, probability=0.5, truth=("T12", "L1"), **more):
+    said = Prediction("x", column(named), level_set=level_set, level_probability=probability)
+    return score_case(said, Truth("x", column(truth), **more), FAST)
+
+
+def test_the_true_names_may_be_among_the_stated():
+    shifted, right = ("L1", "L2"), ("T12", "L1")
+    assert stating(shifted, shifted, right).in_set
+    assert stating(right, right).in_set
+    assert not stating(shifted, shifted, ("T11", "T12")).in_set
+    assert not stating(shifted, shifted, ("T12", "L1", "L2")).in_set  # of three vertebrae
+    assert stating(shifted).in_set is None
+    cut = {"unmarked": frozenset({Vertebra.L2})}  # visible, not asked for
+    longer = ("L1", "L2", "L3"), ("T12", "L1", "L2")
+    assert stating(longer[0], *longer, **cut).in_set
+    assert not stating(longer[0], *longer).in_set
+
+
+def test_figures_of_what_was_stated():
+    shifted, right = ("L1", "L2"), ("T12", "L1")
+    scores = [
+        stating(right, right, probability=0.9),
+        stating(right, right, probability=0.6),
+        stating(shifted, shifted, right, probability=0.6),
+        stating(shifted, shifted, probability=0.7),
+        stating(shifted, probability=0.5),
+    ]
+    (one,) = figures(scores, draws=10)
+    assert (one.stated, one.in_set) == (4, 3)
+    # 0.9 beats 0.6, 0.7 and 0.5; 0.6 ties, loses and wins
+    assert one.probability_auc == pytest.approx((3 + 1.5) / 6)
+    (one,) = figures(scores[:2], draws=10)
+    assert one.probability_auc is None
+
+
+def test_many_groups_are_listed_downwards(cases):
+    many = [replace(case, group=str(k)) for k, case in enumerate(cases)]
+    rows = figure_rows(summarize("r", many, {}, 10, 0).figures)
+    assert [row[0] for row in rows] == ["", "0", "1", "2", "3", "4", "all"]
+    assert rows[0][1] == "scans (vertebrae)"
+    few = figure_rows(summarize("r", cases, {}, 10, 0).figures)
+    assert few[0] == ["", "whole", "slab", "all"]
+    assert few[1][0] == "scans (vertebrae)"
+
+
 def test_words(cases):
     said = {case.case_id: what_is_wrong(case) for case in cases}
     assert said["right"] == ""
@@ -246,3 +292,4 @@ def test_markdown(cases):
     text = as_markdown(summarize("r", cases, {"z": "not in the results"}, 50, 0))
     assert "| identified within 20 mm | 42.9 % [" in text
     assert "| z | not in the results |" in text
+    assert "| L2 | 1/4 | 0 |" in text
