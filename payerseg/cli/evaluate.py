@@ -164,7 +164,8 @@ def _score(results: Path, task: _Task) -> tuple[list[CaseScores], dict[str, str]
     known = find_truth(task.truth, task.truth_rules)
     predictions = find_predictions(results)
     wanted = [key for key in known if not task.only_cases or known[key].case_id in task.only_cases]
-    order = ["", *dict.fromkeys(task.groups.values())]  # groups are listed as their table lists them
+    # groups are listed as their table lists them
+    order = ["", *dict.fromkeys(task.groups.values())]
     wanted.sort(key=lambda key: order.index(task.groups.get(key, "")))
     scores: list[CaseScores] = []
     absent, faults = dict[str, str](), dict[str, str]()
