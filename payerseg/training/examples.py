@@ -23,11 +23,18 @@ from payerseg.training.augment import (
     sample_block,
 )
 from payerseg.training.field_of_view import simulate_field_of_view
-from payerseg.training.spine_line import densified, head_to_foot, line_heatmap, unknown_ends
+from payerseg.training.spine_line import (
+    densified,
+    head_to_foot,
+    line_heatmap,
+    unknown_ends,
+    unmarked_places,
+)
 
 Array = np.ndarray
 N_CHANNELS = 26
-# The columns of a stage-2 target row, one row per channel.
+# The columns of a stage-2 target row, one row per channel. A row of weight 0 with a place (present 1) is of a
+# vertebra that is cut or not marked: only about that place its channel is neither right nor wrong.
 Z, Y, X, SIGMA, PRESENT, WEIGHT = range(6)
 CERVICAL, UPPER_THORACIC, LOWER_THORACIC, LUMBAR = range(4)
 
@@ -144,8 +151,8 @@ def vertebrae_example(
 
     Returns:
         x (z, y, x, 1) float32 and y (26, 6) float32: voxel position z, y, x, sigma in voxels,
-        present (0/1) and loss weight (0/1) for each channel; `losses.point_heatmap_loss` makes the
-        Gaussians from it.
+        present (0/1) and loss weight (0/1) for each channel; `PointHeatmapLoss` makes the Gaussians
+        from it.
     """
     hu, marks, _ = warped_block(scan, row, rng, recipe)
     target = np.zeros((N_CHANNELS, 6), np.float32)
@@ -156,10 +163,16 @@ def vertebrae_example(
     target[channels, Z : X + 1] = marks[:, :0:-1] / recipe.spacing_mm + centre
     target[channels, PRESENT] = 1
     target[list(scan.partial), WEIGHT] = 0
+    for channel, point in unmarked_places(scan.partial, marks).items():
+        target[channel, Z : X + 1] = point[::-1] / recipe.spacing_mm + centre
+        target[channel, PRESENT] = 1
+    # as in a real scan: first how the scanner shows the body, then where it ends, with exact air beyond
+    beyond = hu <= AIR_HU
+    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
+    hu[beyond] = AIR_HU
     visible = simulate_field_of_view(hu, marks, rng, recipe)
     target[channels, PRESENT] *= visible > 0
     target[channels, WEIGHT] *= visible != 0.5
-    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
     return normalized(hu, recipe.window)[..., None], target
 
 

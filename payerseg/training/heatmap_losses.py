@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from payerseg.training.examples import PRESENT, SIGMA, WEIGHT, X, Y, Z
@@ -15,6 +16,9 @@ from payerseg.training.losses import common
 
 SPIKE_GUARD_VOXELS = 150.0
 """Added to the sum of targets a loss is divided by: a block with few vertebrae must not weigh most."""
+UNKNOWN_SIGMAS = 2.0
+"""Where a cut or unmarked vertebra lies its channel does not count, so many times as wide as its Gaussian;
+further away, above all on its neighbours, its heat is wrong."""
 
 
 @keras.saving.register_keras_serializable("payerseg")
@@ -35,11 +39,19 @@ class PointHeatmapLoss(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Compare (b, channel, 6) rows of `examples.vertebrae_example` with (b, z, y, x, channel)."""
         y_pred = ops.cast(y_pred, "float32")
-        target = gaussian_heatmaps(y_true, ops.shape(y_pred))
-        weight = y_true[:, None, None, None, :, WEIGHT]
+        known = y_true[:, None, None, None, :, WEIGHT]
+        target = gaussian_heatmaps(y_true, ops.shape(y_pred)) * known
+        weight = known + (1.0 - known) * self._away(y_true, ops.shape(y_pred))
         error = weight * (1.0 + self.focus * target) * ops.square(y_pred - target)
         total = ops.sum(error, axis=(1, 2, 3, 4))
         return total / (ops.sum(target * weight, axis=(1, 2, 3, 4)) + SPIKE_GUARD_VOXELS)
+
+    @staticmethod
+    def _away(rows: Any, shape: Any) -> Any:
+        """Return 1 far from a row's place and 0 on it; 0 everywhere where it has no place."""
+        widen = np.where(np.arange(6) == SIGMA, UNKNOWN_SIGMAS, 1.0).astype("float32")
+        near = gaussian_heatmaps(rows * widen, shape)
+        return rows[:, None, None, None, :, PRESENT] * (1.0 - near)
 
 
 def gaussian_heatmaps(rows: Any, shape: Any) -> Any:

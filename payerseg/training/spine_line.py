@@ -44,6 +44,32 @@ def line_heatmap(axes_mm: list[Array], points_mm: Array, sigma_mm: float) -> Arr
     return heat
 
 
+def unmarked_places(partial_channels: tuple[int, ...], marks: Array) -> dict[int, Array]:
+    """Return where the vertebrae just beyond either end of the marks lie: one step further.
+
+    Args:
+        partial_channels: of visible vertebrae without a mark.
+        marks: (n, 4) channel, x, y, z mm.
+
+    Returns:
+        Channel to (3,) mm; channels between marks, or with fewer than two marks, have no known place.
+    """
+    if len(marks) < 2:
+        return {}
+    order = head_to_foot(marks)
+    ranks, points = _rank(marks[order, 0]), marks[order, 1:]
+    places = {}
+    for channel in partial_channels:
+        rank = float(_rank(np.asarray(float(channel))))
+        if rank < ranks[0]:
+            places[channel] = points[0] + (ranks[0] - rank) * (points[0] - points[1])
+        elif rank > ranks[-1]:
+            # T13 (half a step in rank) lies where L1 would
+            steps = np.ceil(rank - ranks[-1])
+            places[channel] = points[-1] + steps * (points[-1] - points[-2])
+    return places
+
+
 def unknown_ends(partial_channels: tuple[int, ...], marks: Array) -> list[Array]:
     """Return points where visible but unmarked vertebrae may lie, beyond either end of the marks."""
     if not partial_channels or len(marks) < 2:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from payerseg.training import losses
+from payerseg.training.heatmap_losses import PointHeatmapLoss
 
 RNG = np.random.default_rng(7)
 SHAPE = (2, 5, 6, 7, 3)
@@ -122,3 +123,26 @@ def test_softmax_loss_ignores_absent_classes() -> None:
 def test_sigma_penalty_counts_valid_points_only() -> None:
     sigmas = np.array([2.0, 3.0], np.float32)
     assert value(losses.sigma_penalty, np.array([[1.0, 0.0]], np.float32), sigmas) == 200
+
+
+def test_a_cut_vertebra_silences_its_channel_only_where_it_is() -> None:
+    """Heat of an unmarked level costs nothing on it, and as much as any false heat on its neighbour."""
+    rows = np.zeros((1, 2, 6), np.float32)
+    rows[0, 0] = (12, 12, 12, 2, 1, 1)  # marked: place z, y, x, sigma, present, weight
+    rows[0, 1] = (30, 12, 12, 2, 1, 0)  # cut: its place is known, its look is not
+    heat = np.zeros((1, 40, 24, 24, 2), np.float32)
+    loss = PointHeatmapLoss()
+    empty = value(loss, rows, heat)
+    costs = []
+    for z in (30, 12):
+        wrong = heat.copy()
+        wrong[0, z, 12, 12, 1] = 1
+        costs.append(value(loss, rows, wrong) - empty)
+    assert costs[0] == pytest.approx(0, abs=1e-6)
+    known = rows.copy()
+    known[0, 1, 4:] = (0, 1)  # not in the scan at all
+    wrong = heat.copy()
+    wrong[0, 12, 12, 12, 1] = 1
+    assert costs[1] == pytest.approx(value(loss, known, wrong) - value(loss, known, heat), rel=1e-3)
+    rows[0, 1, 4] = 0  # it may be anywhere
+    assert value(loss, rows, wrong) == pytest.approx(empty, rel=1e-5)
