@@ -45,6 +45,8 @@ from payerseg.training.validation import Scores, picture_of, predict, validate
 BEST_WEIGHTS_FILE = "best.npz"
 RECORD_FILE = "training.json"
 FOLDS_FILE = "folds.json"
+SYNTHETIC = "synthetic"
+"""The group of items without a patient."""
 CHECKPOINT_FILE = "checkpoint.npz"
 _N_PICTURES = 3
 
@@ -218,7 +220,7 @@ def assign_items(index: PackIndex, config: TrainingConfig, folder: Path) -> Assi
     else:
         folds = _folds(index, config, folder)
         train_cases, val_cases = (set(cases) for cases in folds.split(config.fold))
-        # shapes without a patient of their own (synthetic groups) never measure
+        train_cases |= {item.case_id for item in items if item.group == SYNTHETIC}
         train = tuple(item for item in items if item.case_id in train_cases)
         val = tuple(item for item in items if item.case_id in val_cases)
     if not train:
@@ -228,7 +230,12 @@ def assign_items(index: PackIndex, config: TrainingConfig, folder: Path) -> Assi
 
 
 def _folds(index: PackIndex, config: TrainingConfig, folder: Path) -> Folds:
-    patients = {item.case_id: item.patient_id for item in index.items if item.split != "val"}
+    patients = {
+        item.case_id: item.patient_id
+        for item in index.items
+        # synthetic bodies are nobody's: they teach in every fold and measure in none
+        if item.split != "val" and item.group != SYNTHETIC
+    }
     return read_or_make_folds(folder.parent / FOLDS_FILE, patients, config.folds, config.seed)
 
 

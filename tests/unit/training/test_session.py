@@ -237,6 +237,25 @@ def test_folds_by_patient(tiny_pack: Path, tmp_path: Path) -> None:
     assert (tmp_path / "folds.json").is_file()
 
 
+def test_synthetic_bodies_teach_in_every_fold_and_measure_in_none(
+    tiny_pack: Path, tmp_path: Path
+) -> None:
+    index = PackIndex.read(tiny_pack)
+    without = [
+        assign_items(index, tiny(tiny_pack, fold=k), tmp_path / f"w/{k}").val for k in range(3)
+    ]
+    bodies = tuple(
+        replace(item, name=f"s{item.name}", case_id="s", patient_id="s", group="synthetic")
+        for item in index.items
+        if item.case_id == "a"
+    )
+    mixed = PackIndex((*index.items, *bodies), {})
+    for fold in range(3):
+        found = assign_items(mixed, tiny(tiny_pack, fold=fold), tmp_path / f"m/{fold}")
+        assert found.val == without[fold]
+        assert "s" in {item.case_id for item in found.train}
+
+
 def test_without_a_fold_the_split_decides(tiny_pack: Path, tmp_path: Path) -> None:
     assignment = assign_items(PackIndex.read(tiny_pack), tiny(tiny_pack), tmp_path / "x")
     assert {item.case_id for item in assignment.train} == {"a", "b", "c"}
