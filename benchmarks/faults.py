@@ -144,7 +144,7 @@ def folder_rows(bench: Bench, item: Scans) -> Iterator[Row]:
         done = bench.payerseg("run", folder, *words)
         ended = _cases(done)
         if item.studies:
-            cases = list(ended) or [folder.name]
+            cases = [case for case in ended if case] or [folder.name]
             rows = [judge(item, case, ended, results, {}, folder.name) for case in cases]
             wrong = [row for row in rows if not row.right]
             yield (wrong or rows)[0]

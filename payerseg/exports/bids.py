@@ -103,5 +103,5 @@ def _sidecar(case: CaseResult) -> dict[str, object]:
     return {
         "Description": "Vertebrae on the grid of the source CT; values as in dseg.tsv",
         "SpatialReference": "the source CT, not transformed",
-        "Manual": case.by_hand,
+        "Manual": case.is_redrawn,
     }

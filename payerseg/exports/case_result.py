@@ -10,10 +10,11 @@ from pathlib import Path
 from payerseg.atomic import replacing
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.series_reference import SeriesReference
+from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.errors import ArtifactError, InputError, PayersegError, UnreadableScan
 from payerseg.imaging.files import read_label_map
-from payerseg.results.artifacts import LANDMARKS_CSV, SCAN, SEGMENTATION
+from payerseg.results.artifacts import LANDMARKS_CSV, MASK_REPORT, SCAN, SEGMENTATION, Artifact
 from payerseg.results.case_folder import CaseFolder
 from payerseg.results.fingerprint import results_memo
 from payerseg.results.formats import check_labels, read_artifact
@@ -45,14 +46,14 @@ class CaseResult:
         case_id: names the files.
         segmentation: label map on the user's own grid.
         landmarks: vertebra centres, LPS mm.
-        by_hand: whether a person corrected its masks.
+        by_hand: which of its results hold a person's work.
         stale: why it is not the current result, where it is exported all the same; "" where it is.
     """
 
     case_id: str
     segmentation: Path
     landmarks: Landmarks
-    by_hand: bool = False
+    by_hand: frozenset[Artifact] = frozenset()
     stale: str = ""
 
     def read_labels(self) -> Volume:
@@ -66,6 +67,27 @@ class CaseResult:
         except InputError as error:
             msg = f"{self.segmentation} cannot be used ({error}); run its stage again"
             raise ArtifactError(msg) from error
+
+    @property
+    def is_redrawn(self) -> bool:
+        """Whether a person corrected its masks."""
+        return not self.by_hand.isdisjoint(VERTEBRAE_SEGMENTATION.writes)
+
+    def assisted(self) -> frozenset[str]:
+        """Return the vertebrae whose masks are not the program's alone.
+
+        A person corrected the mask, or the table of landmarks from which all masks were made.
+
+        Raises:
+            ArtifactError: masks.json is damaged.
+        """
+        if LANDMARKS_CSV in self.by_hand:
+            return frozenset(vertebra.name for vertebra in Vertebra)
+        if not self.is_redrawn:
+            return frozenset()
+        folder = CaseFolder(self.segmentation.parent.parent, self.case_id)
+        entries = read_artifact(MASK_REPORT, folder.path(MASK_REPORT))
+        return frozenset(name for name, entry in entries.items() if entry.get("by_hand"))
 
     def dicom_origin(self) -> DicomOrigin | None:
         """Return the DICOM series that was segmented; None if the scan was another file.
@@ -164,9 +186,8 @@ def _case_of(current: CurrentResult, refusal: str) -> CaseResult:
     """
     folder = current.folder
     landmarks = read_artifact(LANDMARKS_CSV, folder.path(LANDMARKS_CSV))
-    manifest = current.manifests.get(VERTEBRAE_SEGMENTATION.name)
-    by_hand = manifest is not None and bool(manifest.by_hand)
-    case = CaseResult(folder.case_id, folder.path(SEGMENTATION), landmarks, by_hand, refusal)
+    place = folder.path(SEGMENTATION)
+    case = CaseResult(folder.case_id, place, landmarks, current.by_hand, refusal)
     if not landmarks:
         msg = f"{folder.path(LANDMARKS_CSV)} lists no vertebra"
         raise ArtifactError(msg)

@@ -54,6 +54,8 @@ REQUIRED_IF_EMPTY = (
     "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",
 )  # fmt: skip
 """Type 2 of the patient, study and frame of reference modules (DICOM PS3.3 C.7)."""
+AUTOMATIC, SEMIAUTOMATIC = "AUTOMATIC", "SEMIAUTOMATIC"
+"""Segment Algorithm Type: computed, and computed with a person's help (DICOM PS3.3 C.8.20.2)."""
 NEEDED = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 """A DICOM object refers to others by these; all but the first are the same for all slices."""
 
@@ -108,7 +110,7 @@ def export_dicom_seg(
             found = _own_volume(case.case_id, origin) if given is None else _narrowed(given, origin)
             fitting, labels = _fitting(case.read_labels(), found, case.case_id)
             _require_one_patient(fitting, given or [])
-            write_dicom_seg(labels, fitting, path)
+            write_dicom_seg(labels, fitting, path, case.assisted())
         except PayersegError as error:
             if tell_failed is None:
                 raise
@@ -242,13 +244,16 @@ def _mean_voxel_mm3(volume: FoundVolume) -> float:
     return reach / (len(volume.frames) - 1) * row_mm * column_mm
 
 
-def write_dicom_seg(labels: np.ndarray, source: SourceVolume, path: Path) -> None:
+def write_dicom_seg(
+    labels: np.ndarray, source: SourceVolume, path: Path, assisted: frozenset[str] = frozenset()
+) -> None:
     """Write and verify one Segmentation object.
 
     Args:
         labels: uint8 (slice, row, column) VerSe labels, a slice for each frame of the source.
         source: what was segmented.
         path: the file.
+        assisted: names of the vertebrae at whose masks a person had a hand.
 
     Raises:
         InputError: the source lacks what must be referred to.
@@ -259,7 +264,11 @@ def write_dicom_seg(labels: np.ndarray, source: SourceVolume, path: Path) -> Non
     numbers = np.zeros(256, np.uint8)
     for number, vertebra in enumerate(present, start=1):
         numbers[vertebra.verse_label] = number
-    segments = [_describe(number, vertebra) for number, vertebra in enumerate(present, start=1)]
+    segments = [
+        _describe(number, vertebra, how=SEMIAUTOMATIC if vertebra.name in assisted else AUTOMATIC)
+        for number, vertebra in enumerate(present, start=1)
+    ]
+    author = "payerseg and a person" if assisted else "payerseg"
     positions = [
         hd.PlanePositionSequence("PATIENT", frame.position_mm) for frame in source.volume.frames
     ]
@@ -281,7 +290,7 @@ def write_dicom_seg(labels: np.ndarray, source: SourceVolume, path: Path) -> Non
                 device_serial_number="1",
                 series_description="Vertebrae (payerseg)",
                 content_label="VERTEBRAE",
-                content_description="Vertebrae by payerseg",
+                content_description=f"Vertebrae by {author}",
                 transfer_syntax_uid=ExplicitVRLittleEndian,
                 omit_empty_frames=True,
             )
@@ -365,14 +374,14 @@ def type_code(vertebra: Vertebra) -> Code:
     return Code(LEVEL_CODES[vertebra.name], "SCT", meaning)
 
 
-def _describe(number: int, vertebra: Vertebra) -> SegmentDescription:
+def _describe(number: int, vertebra: Vertebra, *, how: str) -> SegmentDescription:
     unnamed = vertebra.name not in LEVEL_CODES and vertebra.region is Region.THORACIC
     return SegmentDescription(
         segment_number=number,
         segment_label=vertebra.name,
         segmented_property_category=CATEGORY,
         segmented_property_type=type_code(vertebra),
-        algorithm_type="AUTOMATIC",
+        algorithm_type=how,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name="payerseg",
             version=__version__,

@@ -13,11 +13,11 @@ import numpy as np
 from payerseg.config.schema import PreparationConfig
 from payerseg.domain.volume import Volume
 from payerseg.errors import BadGeometry
+from payerseg.imaging.continuity import continuity_notes
 from payerseg.imaging.files import read_scan
 from payerseg.imaging.orient import axis_codes, closest_orientation
 from payerseg.imaging.raw_scan import RawScan
 from payerseg.imaging.scan_record import Fact, Note, ScanRecord
-from payerseg.preprocess.continuity import continuity_notes
 from payerseg.preprocess.hounsfield import (
     AIR_HU,
     ValueRepair,

@@ -173,6 +173,7 @@ class CurrentResult:
         manifests: by stage, of those whose results are whole and were made from what lies there now.
         trouble: why what comes after them is not to be relied on, although there is, or should be,
             something: it failed, is stale or is damaged. Empty where all belongs together.
+        by_hand: what of it a person edited.
         remarks: what people should know all the same.
     """
 
@@ -180,6 +181,7 @@ class CurrentResult:
     summary: CaseSummary
     manifests: Mapping[str, StageManifest]
     trouble: tuple[str, ...]
+    by_hand: frozenset[Artifact]
     remarks: tuple[str, ...]
 
     @property
@@ -229,7 +231,7 @@ def current_result(
         memo: for the hashes.
         pipeline: the stages, in order.
     """
-    remarks: list[str] = []
+    remarks, by_hand = list[str](), list[Artifact]()
     summary = CaseSummary(folder.case_id, "")
     try:
         summary = read_status(folder) or summary
@@ -247,12 +249,14 @@ def current_result(
         if content is None:
             break
         manifests[spec.name] = content.manifest
-        by_hand = [a for a in spec.writes if a.name in content.manifest.by_hand]
-        edited = [*by_hand, *(artifact for artifact, _ in content.edited)]
-        remarks += [f"{folder.path(artifact).name} was edited by a person" for artifact in edited]
+        by_hand += [a for a in spec.writes if a.name in content.manifest.by_hand]
+        by_hand += [artifact for artifact, _ in content.edited]
         if content.manifest.status == "no_spine":
             break
-    return CurrentResult(folder, summary, manifests, tuple(trouble), tuple(remarks))
+    remarks += [f"{folder.path(artifact).name} was edited by a person" for artifact in by_hand]
+    return CurrentResult(
+        folder, summary, manifests, tuple(trouble), frozenset(by_hand), tuple(remarks)
+    )
 
 
 def _failed_as_a_whole(summary: CaseSummary) -> list[str]:

@@ -72,18 +72,28 @@ def test_running_a_stage_again_keeps_a_persons_work(editing):
     assert any("--force replaces them" in text for text in summary.notices)
 
 
-@pytest.mark.parametrize("edit", ["nonsense", "segfault"])
-def test_an_edit_that_cannot_be_taken_over_leaves_everything_as_it_was(editing, edit):
+def test_an_edit_that_cannot_be_taken_over_leaves_everything_as_it_was(editing):
     before = manifest(editing)
-    derived(editing).write_text(edit)
+    derived(editing).write_text("nonsense")
     summary = editing.run()
     assert editing.states(summary) == ["fresh", "refused", "blocked"]
     assert summary.exit_code == 3
     (case,) = summary.cases
     assert case.status == "ok", "the word of before, with the refusal beside it"
     assert "the results of before the edit lie there" in case.message
-    assert (manifest(editing), derived(editing).read_text()) == (before, edit)
+    assert (manifest(editing), derived(editing).read_text()) == (before, "nonsense")
     assert read_status(editing.settings().case_folder("a")).status == "ok"
+    derived(editing).write_text("sound")
+    assert editing.states(editing.run()) == ["fresh", "edited", "done"]
+
+
+@pytest.mark.parametrize(("trick", "kind"), [("segfault", "crashed"), ("bug", "bug")])
+def test_a_crash_while_an_edit_is_taken_over_is_told_as_one(editing, trick, kind):
+    before = manifest(editing)
+    derived(editing).write_text(trick)
+    summary = editing.run()
+    assert editing.statuses(summary) == {"a": f"failed_spine_localization_{kind}"}
+    assert (manifest(editing), derived(editing).read_text()) == (before, trick)
     derived(editing).write_text("sound")
     assert editing.states(editing.run()) == ["fresh", "edited", "done"]
 

@@ -104,7 +104,8 @@ def test_an_edited_map_brings_the_single_masks_in_step(case):
     assert record["L1"]["by_hand"]
     assert record["L1"]["n_voxels"] == n_now
     (found,) = find_results(case.root.parent).cases
-    assert found.by_hand
+    assert found.is_redrawn
+    assert "L1" in found.assisted()
 
 
 def test_an_edited_single_mask_brings_the_map_in_step(case):

@@ -1,4 +1,4 @@
-"""Takes over what a person derived by hand, unless it says that it is nonsense, or to crash."""
+"""Takes over what a person derived by hand, unless it says that it is nonsense, a bug, or to crash."""
 
 import ctypes
 
@@ -18,6 +18,8 @@ class Edits:
             raise ArtifactError("the edit is nonsense")
         if text == "segfault":
             ctypes.string_at(0)
+        if text == "bug":
+            raise KeyError("nobody thought of this")
         case.note("taken_over", sorted(artifact.name for artifact in case.edited))
 
 

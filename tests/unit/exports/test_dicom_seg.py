@@ -2,6 +2,9 @@
 
 import shutil
 import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,9 @@ from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.errors import GridMismatch, InputError, UsageError
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # importlib mode: no packages among tests
+from result_folders import seal
 
 pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("highdicom")
@@ -23,6 +29,10 @@ from payerseg.exports.dicom_seg import (  # noqa: E402
     export_dicom_seg,
     type_code,
 )
+from payerseg.results.artifacts import LANDMARKS_CSV, MASK_REPORT  # noqa: E402
+from payerseg.results.fingerprint import HashMemo, digest_of  # noqa: E402
+from payerseg.results.manifest import StageManifest  # noqa: E402
+from payerseg.stagekit.catalog import VERTEBRAE_SEGMENTATION  # noqa: E402
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -189,6 +199,37 @@ def case(tmp_path, put, synthetic_spine):
     spine = synthetic_spine(grid, first="T12", last="L2")
     put(tmp_path / "results", "case", spine.labels, spine.landmarks)
     return find_results(tmp_path / "results").cases, spine
+
+
+def export_one(results, tmp_path):
+    (path,) = export_dicom_seg(find_results(results).cases, tmp_path / "out", tmp_path / "dicom")
+    return pydicom.dcmread(path)
+
+
+def test_what_a_person_corrected_is_told(tmp_path, put, spine):
+    write_series(spine.ct, tmp_path / "dicom")
+    folder = put(tmp_path / "results", "case", spine.labels, spine.landmarks)
+    folder.path(MASK_REPORT).write_text('{"L1": {"by_hand": true}, "L2": {}}')
+    path = seal(folder).manifest_path(VERTEBRAE_SEGMENTATION.folder)
+    replace(StageManifest.read(path), by_hand=("segmentation",)).write(path)
+    found = export_one(tmp_path / "results", tmp_path)
+    assert found.ContentDescription == "Vertebrae by payerseg and a person"
+    types = {one.SegmentLabel: one.SegmentAlgorithmType for one in found.SegmentSequence}
+    assert types.pop("L1") == "SEMIAUTOMATIC"
+    assert set(types.values()) == {"AUTOMATIC"}
+
+
+def test_masks_from_points_that_a_person_set_are_not_automatic(tmp_path, put, spine):
+    write_series(spine.ct, tmp_path / "dicom")
+    folder = put(tmp_path / "results", "case", spine.labels, spine.landmarks)
+    table = folder.path(LANDMARKS_CSV)
+    path = folder.manifest_path(VERTEBRAE_SEGMENTATION.folder)
+    table.write_text(table.read_text().replace("\n", "\r\n"))
+    manifest = StageManifest.read(path)  # as after a run that read the edited table
+    digest = digest_of(table, HashMemo())
+    replace(manifest, inputs={**manifest.inputs, LANDMARKS_CSV.name: digest}).write(path)
+    found = export_one(tmp_path / "results", tmp_path)
+    assert {one.SegmentAlgorithmType for one in found.SegmentSequence} == {"SEMIAUTOMATIC"}
 
 
 def n_voxels(path):
