@@ -116,10 +116,12 @@ def figure_rows(found: Sequence[Figures]) -> Rows:
     lines: dict[str, Callable[[Figures], str]] = {
         "scans (vertebrae)": lambda f: f"{f.scans} ({f.vertebrae})",
         "identified within 20 mm": lambda f: _interval(f.id_rate, percent=True),
+        "… no other true centre nearer": lambda f: _interval(f.strict_id_rate, percent=True),
         "missed / extra": lambda f: f"{f.missed} / {f.extra}",
         "mean distance, mm": lambda f: _interval(f.distance_mm),
         "… slices of 4 mm and more": lambda f: _interval(f.distance_thick_mm),
         "scans all right": lambda f: f"{f.all_right} of {f.scans}",
+        "… and nothing else named": lambda f: f"{f.strictly_all_right} of {f.scans}",
         "scans with shifted levels": lambda f: str(f.shifted),
         "wrong scans silent / flagged": lambda f: f"{f.silently_wrong} / {f.wrong_flagged}",
         "right scans flagged": lambda f: str(f.right_flagged),

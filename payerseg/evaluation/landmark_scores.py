@@ -99,6 +99,19 @@ class ScanLandmarkScores:
         return self.count("identified") == self.n_true and self.count("extra") == 0
 
     @property
+    def n_strictly_identified(self) -> int:
+        """Identified by the text of the challenge: no true centre of any name is nearer.
+
+        The challenge's code, and so `identified`, compares with vertebrae that both sides name.
+        """
+        return sum(o.outcome == "identified" and o.nearest == o.vertebra for o in self.outcomes)
+
+    @property
+    def strictly_all_right(self) -> bool:
+        """Whether all are strictly identified and nothing is named beside them, not even at a face."""
+        return self.n_strictly_identified == len(self.outcomes)
+
+    @property
     def distances_mm(self) -> np.ndarray:
         """(n,) mm of the identified ones."""
         found = [one.distance_mm for one in self.outcomes if one.outcome == "identified"]

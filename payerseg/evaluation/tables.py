@@ -74,11 +74,14 @@ class Figures:
         scans: scored scans with at least one true vertebra.
         vertebrae: true vertebrae.
         id_rate: identified / true, VerSe's definition.
+        strict_id_rate: the same by the challenge's text: no true centre of any name is nearer.
         missed: true, not predicted.
         extra: predicted, not true (tolerated ones not counted).
         distance_mm: mean over identified ones of scans with thin slices.
         distance_thick_mm: the same where slices are 4 mm and more.
         all_right: scans with every vertebra identified and none invented.
+        strictly_all_right: those where no true centre of any name is nearer, and nothing is named that is not
+            in the truth, tolerated or not.
         shifted: scans with a run of at least two names off by the same number of levels.
         silently_wrong: scans that are not all right and do not ask for review.
         wrong_flagged: scans that are not all right and ask for review.
@@ -101,11 +104,13 @@ class Figures:
     scans: int
     vertebrae: int
     id_rate: Interval | None
+    strict_id_rate: Interval | None
     missed: int
     extra: int
     distance_mm: Interval | None
     distance_thick_mm: Interval | None
     all_right: int
+    strictly_all_right: int
     shifted: int
     silently_wrong: int
     wrong_flagged: int
@@ -157,6 +162,7 @@ def scan_table(cases: Sequence[CaseScores]) -> pd.DataFrame:
                 "needs_review": case.needs_review,
                 "vertebrae": marks.n_true,
                 "identified": marks.count("identified"),
+                "strictly_identified": marks.n_strictly_identified,
                 "far": marks.count("far"),
                 "mixed_up": marks.count("mixed_up"),
                 "missed": marks.count("missed"),
@@ -164,6 +170,7 @@ def scan_table(cases: Sequence[CaseScores]) -> pd.DataFrame:
                 "tolerated_extra": marks.count("tolerated_extra"),
                 "distance_mm": _mean(marks.distances_mm),
                 "all_right": marks.all_right,
+                "strictly_all_right": marks.strictly_all_right,
                 "silently_wrong": case.silently_wrong,
                 "in_set": case.in_set,
                 "probability": case.probability,
@@ -238,6 +245,8 @@ def _figures_of(name: str, cases: list[CaseScores], draws: int, seed: int) -> Fi
     boxes = [case for case in spines if case.n_in_box is not None]
     worst = _worst_level(spines)
 
+    n_true = np.array([m.n_true for m in marks])
+
     def mean(values: list[list[float]]) -> Interval | None:
         sums = np.array([np.sum(v) for v in values])
         return ratio_interval(sums, np.array([len(v) for v in values]), draws, seed)
@@ -247,16 +256,17 @@ def _figures_of(name: str, cases: list[CaseScores], draws: int, seed: int) -> Fi
         scans=len(spines),
         vertebrae=sum(m.n_true for m in marks),
         id_rate=ratio_interval(
-            np.array([m.count("identified") for m in marks]),
-            np.array([m.n_true for m in marks]),
-            draws,
-            seed,
+            np.array([m.count("identified") for m in marks]), n_true, draws, seed
+        ),
+        strict_id_rate=ratio_interval(
+            np.array([m.n_strictly_identified for m in marks]), n_true, draws, seed
         ),
         missed=sum(m.count("missed") for m in marks),
         extra=sum(case.landmarks.count("extra") for case in cases),
         distance_mm=mean([list(case.landmarks.distances_mm) for case in thin]),
         distance_thick_mm=mean([list(case.landmarks.distances_mm) for case in thick]),
         all_right=len(spines) - len(wrong),
+        strictly_all_right=sum(m.strictly_all_right for m in marks),
         shifted=sum(m.shift.levels != 0 for m in marks),
         silently_wrong=sum(case.silently_wrong for case in spines),
         wrong_flagged=sum(bool(case.needs_review) for case in wrong),

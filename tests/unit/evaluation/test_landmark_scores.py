@@ -51,6 +51,22 @@ def test_verse_rule_looks_only_at_common_names():
     assert outcomes(score_landmarks(predicted, truth)) == {"L1": "identified", "L2": "missed"}
 
 
+def test_the_challenge_text_looks_at_all_true_centres():
+    truth = column(["L1", "L2"], step_mm=20)
+    predicted = Landmarks([Landmark(Vertebra.L1, (0, 0, -12))])
+    assert score_landmarks(predicted, truth).n_strictly_identified == 0
+    assert score_landmarks(truth, truth).n_strictly_identified == 2
+
+
+def test_strictly_all_right_forgives_nothing_beside_the_truth():
+    scores = score_landmarks(
+        column([*NAMES, "L4"]), column(NAMES), unmarked=frozenset({Vertebra.L4})
+    )
+    assert scores.all_right
+    assert not scores.strictly_all_right
+    assert score_landmarks(column(NAMES), column(NAMES)).strictly_all_right
+
+
 def test_missed_and_extra_are_not_all_right():
     missed = score_landmarks(column(NAMES[:-1]), column(NAMES))
     assert missed.count("missed") == 1
