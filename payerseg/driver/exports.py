@@ -31,14 +31,14 @@ FLAT_FOLDER = "flat"
 Statuses = Mapping[str, CaseSummary]
 
 
-def write_exports(settings: RunSettings, run_id: str, memo: HashMemo) -> tuple[str, ...]:
+def write_exports(settings: RunSettings, judged: Statuses, memo: HashMemo) -> tuple[str, ...]:
     """Write all root-level tables, and the flat copies if asked for, now or by an earlier run.
 
     All cases of the output folder are in them, not only those of this run.
 
     Args:
         settings: of the run.
-        run_id: what this run has found true is believed; other cases are judged by `current_result`.
+        judged: cases of this run, whose outcomes are believed; others are judged by `current_result`.
         memo: for the hashes.
 
     Returns:
@@ -49,10 +49,12 @@ def write_exports(settings: RunSettings, run_id: str, memo: HashMemo) -> tuple[s
     """
     trouble: list[str] = []
     cases = [settings.case_folder(case.case_id) for case in remembered_cases(settings.output)]
-    statuses = {case.case_id: _read_status(case, trouble) for case in cases}
+    statuses = {
+        case.case_id: judged.get(case.case_id) or _read_status(case, trouble) for case in cases
+    }
     has = {
         case.case_id: _found_true(case, statuses[case.case_id])
-        if statuses[case.case_id].run_id == run_id
+        if case.case_id in judged
         else current_result(case, memo, settings.pipeline).has
         for case in cases
     }

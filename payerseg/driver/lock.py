@@ -103,7 +103,6 @@ class CaseLocks:
         taken_over: Counter[Owner] = Counter()
         refused: dict[str, str] = {}
         with _guarded(self._folder / GUARD_FILE):
-            self._remove_old_leases()
             for case_id in case_ids:
                 path = self._folder / f"{case_id}.json"
                 try:
@@ -113,6 +112,7 @@ class CaseLocks:
                     continue
                 self._held.append(path)
                 taken_over.update([dead] if dead is not None else [])
+            self._remove_old_leases()
         remarks = tuple(
             f"took over {count} case(s) from run {owner.run_id} of {owner.since}: its process "
             f"{owner.pid} on {owner.host} is no longer alive"
@@ -142,9 +142,10 @@ class CaseLocks:
     def _remove_old_leases(self) -> None:
         """Remove what killed runs have left whose locks have all been taken over."""
         for lease in self._folder.glob(".*.lease"):
-            with contextlib.suppress(OSError):
-                expired = _age_s(lease, self._lease) > BEATS_MISSED * BEAT_S
-                if expired and lease.stat().st_nlink == 1:
+            with contextlib.suppress(OSError, ArtifactError):
+                owner = _read_owner(lease)
+                gone = owner is None or owner.is_gone(_age_s(lease, self._lease))
+                if gone and lease.stat().st_nlink == 1:
                     lease.unlink()
 
     def _acquire_one(self, path: Path) -> Owner | None:

@@ -139,6 +139,7 @@ class PipelineRun:
             case.case_id: CaseRecord(case.case_id, case.image) for case in preflight.cases
         }
         self._restores: dict[str, Mapping[str, tuple[str, ...]]] = {}
+        self._told: dict[str, CaseSummary] = {}  # what the status files say
         self._held: Mapping[str, str] = {}
         self._notices: list[str] = []
         self._all_written = True
@@ -192,14 +193,11 @@ class PipelineRun:
         for case_id, record in self._records.items():
             with contextlib.suppress(ArtifactError):
                 status = read_status(self._settings.case_folder(case_id))
-                record.before = status.status if status is not None else ""
+                if status is not None:
+                    record.before, self._told[case_id] = status.status, status
         if not self._settings.dry_run:
             self._folder.open(self._settings, self._preflight.environment)
-            for case_id, record in self._records.items():
-                unfinished = CaseSummary(
-                    case_id, "not_run", "the run has not ended", record.image, {}, self.run_id
-                )
-                self._write_status(unfinished)
+            self._write_unfinished({*self._records} - {*self._told})
         folder = None if self._settings.dry_run else self._folder.root
         self._tell(RunStarted(self.run_id, folder, len(self._records), stages))
         self.tell_all(self._preflight.notices)
@@ -269,6 +267,7 @@ class PipelineRun:
         cases = [self._cases[case_id] for case_id in case_ids]
         run = StageRun(plan, self._settings, self._folder, self._tell, takes_over=True)
         why = {case.case_id: ("edited by a person",) for case in cases}
+        self._write_unfinished(why)
         try:
             run.run(cases, why, StageClock(plan.spec.name, 1, 1, len(cases)))
         finally:
@@ -351,6 +350,7 @@ class PipelineRun:
         stage = StageRun(plan, self._settings, self._folder, self._tell)
         clock = StageClock(plan.spec.name, index - stages.start + 1, len(stages), len(runnable))
         reasons = {case_id: verdict.reasons for case_id, verdict in stale.items()}
+        self._write_unfinished(case.case_id for case in runnable)
         try:
             if runnable:
                 end = stage.run(runnable, reasons, clock)
@@ -383,7 +383,7 @@ class PipelineRun:
             record = self._records[case_id]
             record.stages[plan.spec.name] = outcome
             if outcome.state is StageState.FAILED:
-                self._write_status(record.summary(self.run_id))
+                self._write_status(record.summary(self.run_id), durable=True)
             if outcome.state is StageState.NO_SPINE:
                 self._retire_later(case_id, index)
 
@@ -454,12 +454,20 @@ class PipelineRun:
             states = {outcome.state for outcome in case.stages.values()}
             self._write_status(case, durable=not states <= STILL_TRUE)
         self._try(self._memo.save, "the hash memo")
-        export = lambda: self.tell_all(write_exports(self._settings, self.run_id, self._memo))  # noqa: E731
+        judged = {case.case_id: case for case in cases if case.case_id not in self._held}
+        export = lambda: self.tell_all(write_exports(self._settings, judged, self._memo))  # noqa: E731
         self._try(export, "the tables of all cases", promised=True)
 
     def _prune(self, case_id: str) -> None:
         folder, keep = self._settings.case_folder(case_id), self._settings.driver.keep
         self._try(lambda: prune_case(folder, self._settings.pipeline, keep), "pruning")
+
+    def _write_unfinished(self, case_ids: Iterable[str]) -> None:
+        """Say of cases about to be worked on that they are not done; what is fresh keeps its status."""
+        for case_id in case_ids:
+            image, message = self._records[case_id].image, "the run has not ended"
+            unfinished = CaseSummary(case_id, "not_run", message, image, {}, self.run_id)
+            self._write_status(unfinished)
 
     def _write_status(self, case: CaseSummary, *, durable: bool = False) -> None:
         folder = self._settings.case_folder(case.case_id)
@@ -468,8 +476,15 @@ class PipelineRun:
             return  # refused for that very reason
         if case.case_id in self._held:
             return  # the run that works on it says how it ended
-        what = f"the status of {case.case_id!r}"
-        self._try(lambda: case.write(folder, durable=durable), what, promised=True)
+        told = self._told.get(case.case_id)
+        if told is not None and replace(told, run_id=case.run_id) == case:
+            return
+
+        def write() -> None:
+            case.write(folder, durable=durable)
+            self._told[case.case_id] = case
+
+        self._try(write, f"the status of {case.case_id!r}", promised=True)
 
     def _try(self, write: Callable[[], object], what: str, *, promised: bool = False) -> None:
         """Write something derived; where that fails, the results stay true and people are told.

@@ -64,6 +64,20 @@ class StageManifest:
     peak_rss_mb: float = 0.0
     format: int = MANIFEST_FORMAT
 
+    def __post_init__(self) -> None:
+        """Refuse notes that decide a case's status and are of another type than is asked.
+
+        Raises:
+            TypeError: says which.
+        """
+        review, reasons = self.notes.get(REVIEW_NOTE, False), self.notes.get(REASONS_NOTE, ())
+        if not isinstance(review, bool):
+            msg = f"Expected `bool`, got `{type(review).__name__}` - at `$.notes.{REVIEW_NOTE}`"
+            raise TypeError(msg)
+        if not isinstance(reasons, list | tuple):
+            msg = f"Expected `array`, got `{type(reasons).__name__}` - at `$.notes.{REASONS_NOTE}`"
+            raise TypeError(msg)
+
     @property
     def needs_review(self) -> bool:
         """Whether the stage asks for a person's eye."""
@@ -72,8 +86,7 @@ class StageManifest:
     @property
     def review_reasons(self) -> tuple[str, ...]:
         """Why, in sentences."""
-        found = self.notes.get(REASONS_NOTE)
-        return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
+        return tuple(map(str, self.notes.get(REASONS_NOTE, ())))
 
     @classmethod
     def read(cls, path: Path) -> StageManifest | None:

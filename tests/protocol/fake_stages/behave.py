@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from fake_stages.dying import die_as_told
 from fake_stages.fake_catalog import BEHAVE, DERIVED, EXTRA, TEXT
 from payerseg.errors import BundleError
 from payerseg.stagekit.worker import run_stage
@@ -128,4 +129,5 @@ if os.environ.get("FAKE_SETUP") == "slow_import":
     time.sleep(60)
 
 if __name__ == "__main__":
+    die_as_told()
     raise SystemExit(run_stage(BEHAVE, Behave))

@@ -6,7 +6,11 @@ from fake_stages.fake_catalog import PIPELINE
 from payerseg.config.schema import DriverConfig, RunConfig
 from payerseg.driver.run import run_pipeline
 from payerseg.driver.settings import RunSettings
+from payerseg.driver.status import decide_all
+from payerseg.results.fingerprint import HashMemo
+from payerseg.results.status import is_good, read_status
 from payerseg.stagekit.case_run import StageSetup
+from payerseg.stagekit.case_state import current_result
 from payerseg.stagekit.in_process import InProcessStage
 
 # Timers in tenths of seconds where a test is about them; generous where it is not.
@@ -55,6 +59,27 @@ class Bench:
             for path in sorted(self.output.glob("*/step*/**/*"))
             if path.is_file() and path.name != "manifest.json"
         }
+
+    def untruths(self):
+        """What the results folder says of itself that is not so; empty where there is none."""
+        if not self.output.is_dir():
+            return []
+        reports = {report.case_id: report for report in decide_all(self.output, self.settings())}
+        found = [
+            f"{case_id}: {stage} is no whole result: {verdict}"
+            for case_id, report in reports.items()
+            for stage, verdict in report.verdicts.items()
+            if not verdict.whole and verdict.reasons[0] != "no result yet"
+        ]
+        for path in sorted(self.output.glob("*/status.json")):
+            folder = self.settings().case_folder(path.parent.name)
+            current = current_result(folder, HashMemo(), self.pipeline)
+            # a scan that was replaced since the last run says nothing against how that run ended
+            replaced = any("scan_file changed" in text for text in current.trouble)
+            status = read_status(folder).status
+            if is_good(status) and len(current.manifests) < len(self.pipeline) and not replaced:
+                found.append(f"{folder.case_id}: {status}, but {current.trouble}")
+        return found
 
     def statuses(self, summary):
         return {case.case_id: case.status for case in summary.cases}

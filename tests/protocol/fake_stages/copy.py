@@ -1,5 +1,6 @@
 """Copies the user's file; a file that says "bad" is refused, one that says "empty" holds no spine."""
 
+from fake_stages.dying import die_as_told
 from fake_stages.fake_catalog import COPY, TEXT
 from payerseg.errors import SpineNotFound, UnreadableScan
 from payerseg.stagekit.worker import run_stage
@@ -23,4 +24,5 @@ class Copy:
 
 
 if __name__ == "__main__":
+    die_as_told()
     raise SystemExit(run_stage(COPY, Copy))

@@ -1,5 +1,6 @@
 """Counts the letters of what the stage before it derived, which a person may have edited."""
 
+from fake_stages.dying import die_as_told
 from fake_stages.fake_catalog import COUNT, DERIVED, FINISH
 from payerseg.stagekit.worker import run_stage
 
@@ -15,4 +16,5 @@ class Finish:
 
 
 if __name__ == "__main__":
+    die_as_told()
     raise SystemExit(run_stage(FINISH, Finish))

@@ -7,6 +7,7 @@ import pytest
 
 from payerseg.domain.vertebra import Vertebra
 from payerseg.driver import exports
+from payerseg.driver.inputs import remembered_cases
 from payerseg.driver.settings import RunSettings
 from payerseg.results.artifacts import LANDMARKS_CSV, SEGMENTATION, SPINE_BOX
 from payerseg.results.fingerprint import HashMemo
@@ -20,8 +21,13 @@ STATES = {
 }
 
 
-def write_exports(settings, run_id="run"):
-    return exports.write_exports(settings, run_id, HashMemo())
+def write_exports(settings, *, judged=True):
+    """Write the tables at the end of a run that found what the statuses say, or was of other cases."""
+    trouble = []
+    cases = [settings.case_folder(case.case_id) for case in remembered_cases(settings.output)]
+    statuses = {case.case_id: exports._read_status(case, trouble) for case in cases}
+    statuses = {case_id: status for case_id, status in statuses.items() if status.status}
+    return exports.write_exports(settings, statuses if judged else {}, HashMemo())
 
 
 @pytest.fixture
@@ -213,12 +219,12 @@ def test_what_cannot_be_read_is_told_and_the_other_cases_are_in_the_tables(setti
 def test_cases_of_other_runs_are_in_the_tables_only_where_they_hold_together(settings, seal):
     for case_id in ("a", "b"):
         seal(make_case(settings, case_id))
-    write_exports(settings)
+    write_exports(settings, judged=False)
     flat = settings.output / "flat"
     assert {path.name[0] for path in flat.iterdir()} == {"a", "b"}
     table = settings.case_folder("a").path(LANDMARKS_CSV)
     table.write_text(TABLE.replace("L1", "L2"))
-    write_exports(settings, "a later run of other cases")
+    write_exports(settings, judged=False)
     assert {path.name[0] for path in flat.iterdir()} == {"b"}, "old masks under new names"
     lines = (settings.output / "landmarks.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["a", "b"], "the edited table itself is true"

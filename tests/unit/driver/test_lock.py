@@ -149,13 +149,18 @@ def test_an_empty_lock_as_a_kill_left_it_hinders_nobody(tmp_path, take):
 
 
 def test_leases_of_killed_runs_are_cleared_away(tmp_path, me, take):
-    write_lock(tmp_path, me)
-    for name, age_s in (("old", EXPIRED_S), ("young", 0.0)):
-        lease = tmp_path / "locks" / f".{name}.lease"
-        lease.touch()
-        os.utime(lease, (time.time() - age_s,) * 2)
+    write_lock(tmp_path, replace(me, born="1"))
+    elsewhere, expired = replace(me, host="elsewhere"), {"age_s": EXPIRED_S}
+    for name, owner, age in (
+        ("dead", replace(me, born="1"), {}),
+        ("alive", me, expired),
+        ("expired", elsewhere, expired),
+        ("young", elsewhere, {}),
+    ):
+        write_lock(tmp_path, owner, **age).rename(tmp_path / "locks" / f".{name}.lease")
     take("a")
     assert sorted(path.name for path in (tmp_path / "locks").glob(".*.lease")) == [
+        ".alive.lease",
         ".run_2.lease",
         ".young.lease",
     ]
