@@ -1,16 +1,18 @@
 """Fit what the naming decoder knows of its networks, on scans that the level network has not seen.
 
-    python benchmarks/calibrate.py DATA --cache FOLDER --folds TRAININGS [--weights BUNDLES]
+    python benchmarks/variants.py DATA CASES --split train --every 6
+    payerseg run CASES/images -o RESULTS --to-stage vertebrae_localization
+    python benchmarks/calibrate.py RESULTS --truth CASES --folds TRAININGS
 
-DATA is a data set `payerseg train` reads; only its `train` scans are used. TRAININGS is the output folder of
-`payerseg train fit PACK -o TRAININGS --stage levels --fold K` for every K: each scan's level evidence comes
-from the fold that left its patient out. The heatmaps run once over each scan and its versions (kept below
-FOLDER, per weights). It prints a table for the card's values and for the fitted ones, and the values to put
-onto the card (`decoder` of model.json).
+TRAININGS is the output folder of `payerseg train fit PACK -o TRAININGS --stage levels --fold K` for every K:
+each scan's level evidence comes from the fold that left its patient out; the places are those of the run. It
+prints the figures with the card's values and with the fitted ones, and the values to put onto the card
+(`decoder` of model.json).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,18 +20,33 @@ from pathlib import Path
 
 import click
 import numpy as np
-from naming import Namer
-from naming_cases import Ask, NamingCase, cases_of, with_levels
 
 from payerseg.config.graph import DecoderSpec
+from payerseg.config.installation import default_bundle
+from payerseg.domain.grid import Grid
+from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.volume import Volume
 from payerseg.errors import SpineNotFound
-from payerseg.evaluation.landmark_scores import score_landmarks
+from payerseg.evaluation.case_scores import (
+    CaseScores,
+    ScoringRules,
+    first_right_labelling,
+    score_case,
+)
+from payerseg.evaluation.evaluation_report import figure_rows, markdown_table, what_is_wrong
+from payerseg.evaluation.predictions import Prediction, find_predictions, read_prediction
+from payerseg.evaluation.tables import figures
+from payerseg.evaluation.truth import Truth, TruthRules, find_truth, read_groups, read_truth
 from payerseg.inference.level_reader import LevelReader
 from payerseg.networks.bundle import ModelBundle
 from payerseg.postprocess.decision import SpineDecision
 from payerseg.postprocess.level_evidence import LevelEvidence
-from payerseg.postprocess.review import named_range
+from payerseg.postprocess.naming import Found, found_from_record
+from payerseg.postprocess.review import range_labels
 from payerseg.postprocess.spine_decoder import Decoder, decode_places
+from payerseg.results.artifacts import CANDIDATES, CT
+from payerseg.results.formats import read_artifact
+from payerseg.training.folds import Folds
 
 GRID: dict[str, tuple[float, ...]] = {
     "level_observations": (0.5, 1.0, 2.0, 4.0),
@@ -48,8 +65,30 @@ WORTHWHILE = 0.003
 DOUBT_WEIGHT = 0.25
 """Of the log loss of "all names are right" against the part of vertebrae that are wrong."""
 COVERED = 0.95
-"""Part of the patients' versions whose true labelling must be in the stated set."""
+"""Part of the patients' versions of which one of the stated labellings must be right."""
 MASSES = (*np.round(np.arange(0.5, 1.0, 0.02), 2).tolist(), 0.99, 0.995, 0.999)
+RULES = ScoringRules(masks=False)
+
+Ask = Callable[[Volume, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class NamingCase:
+    """One version of a scan as the decoder gets it.
+
+    Attributes:
+        scan: what it is a version of.
+        group: the group it is counted in.
+        found: places, and what the networks say of them.
+        truth: what must be, and what may be found.
+        field: the version's grid.
+    """
+
+    scan: str
+    group: str
+    found: Found
+    truth: Truth
+    field: Grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,36 +97,33 @@ class Result:
 
     Attributes:
         case: which.
-        n_right, n_wrong: vertebrae named right; missed, mixed up or invented.
-        all_right: nothing wrong.
+        prediction: what the decision says.
+        scores: of it.
         decision: None where no spine was found.
     """
 
     case: NamingCase
-    n_right: int
-    n_wrong: int
-    all_right: bool
+    prediction: Prediction
+    scores: CaseScores
     decision: SpineDecision | None
 
     @property
     def loss(self) -> float:
         """Part of the vertebrae that are wrong, and how wrong the decoder was about that."""
+        marks = self.scores.landmarks
         probability = self.decision.level_probability if self.decision else 0.5
-        said = probability if self.all_right else 1 - probability
-        wrong = min(1.0, self.n_wrong / max(1, len(self.case.truth)))
+        said = probability if marks.all_right else 1 - probability
+        n_wrong = marks.n_true - marks.count("identified") + marks.count("extra")
+        wrong = min(1.0, n_wrong / max(1, marks.n_true))
         return float(wrong - DOUBT_WEIGHT * np.log(np.clip(said, 0.01, 1.0)))
 
     @property
-    def flagged(self) -> bool:
-        """Whether a review is asked for."""
-        return self.decision is not None and self.decision.needs_review
-
-    def covered(self) -> bool:
-        """Tell whether the true names of the found places are among the stated labellings."""
-        if self.decision is None or self.all_right:
-            return self.all_right
-        truth = named_range(tuple(v.name for v in self.case.truth))
-        return truth in self.decision.level_set
+    def mass_needed(self) -> float:
+        """The mass from which on a right labelling is stated: what is stated before it."""
+        if self.scores.landmarks.all_right or self.decision is None:
+            return 0.0
+        first = first_right_labelling(self.prediction, self.case.truth, self.case.field)
+        return 1.0 if first is None else sum(list(self.decision.level_set.values())[:first])
 
 
 def decode(case: NamingCase, spec: DecoderSpec) -> Result:
@@ -98,22 +134,25 @@ def decode(case: NamingCase, spec: DecoderSpec) -> Result:
         if answers is None
         else LevelEvidence.of_logits(answers, places.positions_mm, case.field)
     )
+    said = Prediction(case.truth.case_id, Landmarks(), needs_review=True, scan_grid=case.field)
+    decision = None
     try:
         decision = decode_places(places, Decoder(spec), case.field, evidence=evidence)
+        said = replace(
+            said,
+            landmarks=decision.landmarks,
+            needs_review=decision.needs_review,
+            level_set=tuple(range_labels(text) for text in decision.level_set),
+            level_probability=decision.level_probability,
+        )
     except SpineNotFound:
-        n = len(case.truth)
-        return Result(case, 0, n, n == 0, None)
-    scores = score_landmarks(
-        decision.landmarks, case.truth, unmarked=case.unmarked, scan_grid=case.field
-    )
-    right = scores.count("identified")
-    extra = sum(outcome.outcome == "extra" for outcome in scores.outcomes)
-    return Result(case, right, scores.n_true - right + extra, scores.all_right, decision)
+        pass
+    return Result(case, said, score_case(said, case.truth, RULES, case.group), decision)
 
 
 def decode_all(cases: Sequence[NamingCase], spec: DecoderSpec) -> list[Result]:
-    """Decode every case that stage 1 lets through."""
-    return [decode(case, spec) for case in cases if case.boxed]
+    """Decode every case."""
+    return [decode(case, spec) for case in cases]
 
 
 def loss(results: Sequence[Result]) -> float:
@@ -148,8 +187,8 @@ def fitted_mass(results: Sequence[Result]) -> float:
     """
     needed: dict[str, list[float]] = {}
     for result in results:
-        if result.case.truth and result.decision is not None:
-            needed.setdefault(result.case.scan, []).append(_mass_needed(result))
+        if result.case.truth.landmarks and result.decision is not None:
+            needed.setdefault(result.case.scan, []).append(result.mass_needed)
     n = len(needed)
     for mass in MASSES:
         risk = np.mean([np.mean([m > mass for m in values]) for values in needed.values()])
@@ -158,60 +197,43 @@ def fitted_mass(results: Sequence[Result]) -> float:
     return float(MASSES[-1])
 
 
-def _mass_needed(result: Result) -> float:
-    """Return the mass from which on the true labelling is listed: what is listed before it."""
-    if result.all_right or result.decision is None:
-        return 0.0
-    truth = named_range(tuple(v.name for v in result.case.truth))
-    listed = list(result.decision.level_set)
-    if truth not in listed:
-        return 1.0
-    return sum(list(result.decision.level_set.values())[: listed.index(truth)])
+def read_cases(
+    results: Path, truth: Path, asks: Callable[[str], Ask], cache: Path
+) -> list[NamingCase]:
+    """Return what the run found in each version, with the answers of the fold that left its patient out.
 
-
-HEADER = (
-    "| version | cases | vertebrae right % | all right | wrong | of these flagged | right but flagged "
-    "| truth in the set |\n|---|---|---|---|---|---|---|---|"
-)
-
-
-def table(results: Sequence[Result]) -> list[str]:
-    """Return Markdown rows by kind of version."""
-    groups: dict[str, list[Result]] = {}
-    for result in results:
-        for kind in (result.case.kind, "all"):
-            groups.setdefault(kind, []).append(result)
-    return [HEADER, *(_row(kind, groups[kind]) for kind in sorted(groups))]
-
-
-def _row(kind: str, results: Sequence[Result]) -> str:
-    n_true = sum(len(r.case.truth) for r in results)
-    hits = sum(r.n_right for r in results)
-    wrong = [r for r in results if not r.all_right]
-    return (
-        f"| {kind} | {len(results)} | {100 * hits / max(n_true, 1):.1f} | {len(results) - len(wrong)} "
-        f"| {len(wrong)} | {sum(r.flagged for r in wrong)} "
-        f"| {sum(r.flagged for r in results if r.all_right)} "
-        f"| {100 * np.mean([r.covered() for r in results]):.1f} % |"
+    Args:
+        results: of the run; scans in which stage 1 saw no spine are left out.
+        truth: the versions, as `variants.py` wrote them.
+        asks: scan to the level network to ask.
+        cache: keeps its answers, by case and places.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    rules, groups, predictions = (
+        TruthRules(),
+        read_groups(truth / "groups.csv"),
+        find_predictions(results),
     )
-
-
-def failures(results: Sequence[Result]) -> list[str]:
-    """Return a line for every case that is not all right."""
-    lines = []
-    for r in results:
-        if not r.all_right:
-            said = "no spine" if r.decision is None else " or ".join(r.decision.level_set)
-            flag = "flagged" if r.flagged else "SILENT"
-            lines.append(
-                f"    {r.case.name}: {r.n_right}/{len(r.case.truth)} right, {flag}: {said}"
-            )
-    return lines
+    cases = []
+    for key, files in find_truth(truth, rules).items():
+        folder = predictions[key].folder if key in predictions else None
+        if folder is None or not folder.path(CANDIDATES).is_file():
+            continue
+        found = found_from_record(read_artifact(CANDIDATES, folder.path(CANDIDATES)))
+        points, scan = found.places.positions_mm, key.partition("--")[0]
+        path = cache / f"{key}-{hashlib.sha256(points.tobytes()).hexdigest()[:12]}.npy"
+        if not path.exists():
+            np.save(path, asks(scan)(read_artifact(CT, folder.path(CT)), points))
+        field = read_prediction(predictions[key]).scan_grid
+        true = read_truth(files, rules, with_labels=False)
+        found = replace(found, answers=np.load(path, allow_pickle=False))
+        cases.append(NamingCase(scan, groups.get(key, ""), found, true, field))
+    return cases
 
 
 def fold_asks(trainings: Path) -> Callable[[str], Ask]:
     """Return scan → the level network of the fold that left it out."""
-    parts = json.loads((trainings / "folds.json").read_text())["parts"]
+    parts = Folds.read(trainings / "folds.json").parts
     fold_of = {case: fold for fold, part in enumerate(parts) for case in part}
     readers: dict[int, LevelReader] = {}
 
@@ -225,31 +247,36 @@ def fold_asks(trainings: Path) -> Callable[[str], Ask]:
     return ask
 
 
+def report(title: str, results: Sequence[Result]) -> str:
+    """Return the figures by group, and what is wrong with which case."""
+    scores = [result.scores for result in results]
+    wrong = [f"- {s.case_id}: {what_is_wrong(s)}" for s in scores if not s.landmarks.all_right]
+    return "\n".join([f"\n**{title}**\n", markdown_table(figure_rows(figures(scores))), *wrong])
+
+
 @click.command(help=__doc__)
-@click.argument("data", type=click.Path(path_type=Path, exists=True))
-@click.option("--cache", type=click.Path(path_type=Path), required=True, help="Where heat is kept.")
+@click.argument("results", type=click.Path(path_type=Path, exists=True))
+@click.option("--truth", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--folds", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--weights", type=click.Path(path_type=Path), help="Folder of bundles; or shipped.")
-@click.option("--every", default=6, help="Take every so-many-th slab.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Of answers. [default: in FOLDS]")
+@click.option("--model_step2", "bundle", type=click.Path(path_type=Path), help="As for the run.")
 @click.option("--search/--no-search", default=True, help="Or only show the card's values.")
 def main(
-    data: Path, cache: Path, folds: Path, weights: Path | None, every: int, *, search: bool
+    results: Path,
+    truth: Path,
+    folds: Path,
+    cache: Path | None,
+    bundle: Path | None,
+    *,
+    search: bool,
 ) -> None:
-    """Run the networks, fit, and print."""
-    bundles = (
-        [weights / f"{name}_localization" for name in ("spine", "vertebrae")] if weights else []
-    )
-    namer = Namer.shipped(*bundles)
-    card = namer.labels.card
-    folder = cache / f"train-{card.weights_sha256[:12]}-{every}"
-    cases = cases_of(data, "train", namer, folder, every)
-    cases = with_levels(cases, folder, fold_asks(folds), "folds")
-    spec = card.decoder
+    """Ask the level networks, fit, and print."""
+    cases = read_cases(results, truth, fold_asks(folds), cache or folds / "answers")
+    spec = ModelBundle.open(bundle or default_bundle("vertebrae_localization")).card.decoder
     for title in ("of the card", "fitted") if search else ("of the card",):
         if title == "fitted":
             spec = fit(cases, spec)
-        results = decode_all(cases, spec)
-        click.echo("\n".join(["", f"**{title}**", "", *table(results), *failures(results)]))
+        click.echo(report(title, decode_all(cases, spec)))
     fitted = {name: getattr(spec, name) for name in (*GRID, "set_mass")}
     click.echo(json.dumps(fitted, indent=1))
 

@@ -96,6 +96,10 @@ def score_case(
             notes += ("its true label map is empty: scored as a scan without vertebrae",)
         labels = _scored_labels(truth)
         masks = score_masks(predicted, truth.labels, labels, surfaces=rules.surfaces)
+    in_set = None
+    if prediction.level_set:
+        stated = first_right_labelling(prediction, truth, grid)
+        in_set = landmarks.all_right or stated is not None
     in_box = None
     if prediction.box is not None and truth.landmarks:
         in_box = int(prediction.box.contains(truth.landmarks.positions_mm).sum())
@@ -108,9 +112,7 @@ def score_case(
         masks=tuple(masks),
         n_in_box=in_box,
         slice_mm=max(grid.spacing_mm) if grid else None,
-        in_set=landmarks.all_right or _in_set(prediction, truth, grid)
-        if prediction.level_set
-        else None,
+        in_set=in_set,
         probability=prediction.level_probability,
         refused=prediction.refused,
         notes=notes,
@@ -123,13 +125,15 @@ def score_absent(truth: Truth, rules: ScoringRules, group: str = "") -> CaseScor
     return score_case(nothing, truth, rules, group)
 
 
-def _in_set(prediction: Prediction, truth: Truth, grid: Grid | None) -> bool:
-    """Tell whether a stated labelling is right: the vertebrae found, renamed by it, are all right.
+def first_right_labelling(
+    prediction: Prediction, truth: Truth, grid: Grid | None = None
+) -> int | None:
+    """Return which stated labelling is right: the vertebrae found, renamed by it, are all right.
 
     A labelling of more or fewer vertebrae than were found cannot be held against the truth and is not.
     """
     marks = list(prediction.landmarks.values())
-    for names in prediction.level_set:
+    for number, names in enumerate(prediction.level_set):
         if len(names) == len(marks):
             renamed = Landmarks(
                 replace(mark, vertebra=Vertebra[name])
@@ -139,8 +143,8 @@ def _in_set(prediction: Prediction, truth: Truth, grid: Grid | None) -> bool:
                 renamed, truth.landmarks, unmarked=truth.unmarked, scan_grid=grid
             )
             if scores.all_right:
-                return True
-    return False
+                return number
+    return None
 
 
 def _grid_of(labels: Volume | None) -> Grid | None:

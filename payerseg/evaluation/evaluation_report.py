@@ -212,19 +212,19 @@ def as_markdown(evaluation: Evaluation) -> str:
     """Return the figures, the comparison and a line per scan as Markdown."""
     parts = [
         f"# Evaluation of {evaluation.name}\n",
-        _markdown_table(figure_rows(evaluation.figures)),
+        markdown_table(figure_rows(evaluation.figures)),
     ]
     parts.append(
         "\nIn brackets 95 % intervals (bootstrap over scans). "
         "Definitions: docs/evaluation.md of payerseg.\n"
     )
     if evaluation.comparison is not None:
-        parts += ["\n## Comparison\n", _markdown_table(comparison_rows(evaluation.comparison))]
-    parts += ["\n## Scans\n", _markdown_table(scan_rows(evaluation.cases))]
-    parts += ["\n## Vertebrae\n", _markdown_table(level_rows(evaluation.cases))]
+        parts += ["\n## Comparison\n", markdown_table(comparison_rows(evaluation.comparison))]
+    parts += ["\n## Scans\n", markdown_table(scan_rows(evaluation.cases))]
+    parts += ["\n## Vertebrae\n", markdown_table(level_rows(evaluation.cases))]
     if evaluation.left_out:
         rows = [["left out", "why"], *([k, v] for k, v in evaluation.left_out.items())]
-        parts += ["\n## Not scored\n", _markdown_table(rows)]
+        parts += ["\n## Not scored\n", markdown_table(rows)]
     return "\n".join(parts) + "\n"
 
 
@@ -289,6 +289,7 @@ def _or_dash(value: float | None, how: str = "d") -> str:
     return NO_VALUE if value is None else format(value, how)
 
 
-def _markdown_table(rows: Rows) -> str:
+def markdown_table(rows: Rows) -> str:
+    """Return rows, the first one as the head, as a Markdown table."""
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])

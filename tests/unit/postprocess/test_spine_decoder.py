@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import spine_simulator as simulator
 
 from payerseg.config.graph import DecoderSpec, GraphConfig
 from payerseg.domain.grid import Grid
@@ -117,7 +118,7 @@ def test_b5_noise_is_no_spine(recorded, name):
         decode_spine(found, field=field)
 
 
-def test_b5_meaningless_peaks_are_no_spine(simulator):
+def test_b5_meaningless_peaks_are_no_spine():
     rng = np.random.default_rng(11)
     for strongest in (0.15, 0.5):
         for _ in range(10):
@@ -157,7 +158,7 @@ def test_a_header_mirrored_front_to_back_is_noticed(recorded):
     assert any("front and back" in reason for reason in decision.reasons)
 
 
-def full_case(simulator, seed=0, variant="usual", scale=1.0, failures=None):
+def full_case(seed=0, variant="usual", scale=1.0, failures=None):
     rng = np.random.default_rng(seed)
     spine = simulator.draw_spine(rng, variant, scale)
     failures = failures or simulator.Failures(0, 0.05, (0.2, 0.4), 1.0, 0, 0, 0)
@@ -165,15 +166,15 @@ def full_case(simulator, seed=0, variant="usual", scale=1.0, failures=None):
 
 
 @pytest.mark.parametrize("scale", [0.68, 0.8, 1.0, 1.2])
-def test_size_of_the_patient_is_found(simulator, scale):
-    case = full_case(simulator, 1, scale=scale)
+def test_size_of_the_patient_is_found(scale):
+    case = full_case(1, scale=scale)
     decision = decode_spine(case.candidates, field=case.field)
     assert right_names(decision.landmarks, case.truth) == list(case.truth)
     assert decision.scale == pytest.approx(scale, rel=0.09)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_turned_patient_is_named_right(simulator, axis):
+def test_a_turned_patient_is_named_right(axis):
     rng = np.random.default_rng(2)
     spine = simulator.transformed(simulator.draw_spine(rng), 1.0, 25.0, axis)
     failures = simulator.Failures(0, 0.05, (0.2, 0.4), 1.0, 0, 0, 1)
@@ -186,8 +187,8 @@ def test_a_turned_patient_is_named_right(simulator, axis):
     ("variant", "said"),
     [("l6", "L6 is named"), ("t13", "T13 is named"), ("no_t12", "T12 is absent")],
 )
-def test_rare_anatomy_is_named_and_flagged(simulator, variant, said):
-    case = full_case(simulator, 3, variant)
+def test_rare_anatomy_is_named_and_flagged(variant, said):
+    case = full_case(3, variant)
     decision = decode_spine(case.candidates, field=case.field)
     assert right_names(decision.landmarks, case.truth) == list(case.truth)
     assert any(said in reason for reason in decision.reasons)
@@ -230,7 +231,7 @@ def test_doubt_about_the_name_is_no_doubt_about_the_vertebra():
         np.testing.assert_allclose(np.logaddexp.reduce(model.node, axis=2), presence)
 
 
-def test_doubtful_names_are_doubted(simulator):
+def test_doubtful_names_are_doubted():
     """Shares of one half each for two names: the level must be a coin toss, and say so."""
     heat = {}
     for k, vertebra in enumerate((Vertebra.T6, Vertebra.T7, Vertebra.T8)):
@@ -249,8 +250,8 @@ def test_doubtful_names_are_doubted(simulator):
     assert decision.alternatives[0].probability == pytest.approx(0.45, abs=0.15)
 
 
-def test_two_places_too_close_are_not_both_vertebrae(simulator):
-    case = full_case(simulator, 4)
+def test_two_places_too_close_are_not_both_vertebrae():
+    case = full_case(4)
     twin = max(case.candidates, key=lambda c: c.value)
     x, y, z = twin.position_mm
     near = replace(twin, position_mm=(x + 2, y + 2, z - 9), value=0.6 * twin.value)
@@ -258,7 +259,7 @@ def test_two_places_too_close_are_not_both_vertebrae(simulator):
     assert right_names(decision.landmarks, case.truth) == list(case.truth)
 
 
-def test_border_vertebrae_are_flagged_or_dropped(simulator):
+def test_border_vertebrae_are_flagged_or_dropped():
     rng = np.random.default_rng(6)
     spine = simulator.draw_spine(rng)
     low = spine[Vertebra.L1][2] - 5
@@ -274,8 +275,8 @@ def test_border_vertebrae_are_flagged_or_dropped(simulator):
     assert not any(m.flags for m in decode_spine(case.candidates).landmarks.values())
 
 
-def test_a_ghost_beside_the_spine_is_no_vertebra(simulator):
-    case = full_case(simulator, 7)
+def test_a_ghost_beside_the_spine_is_no_vertebra():
+    case = full_case(7)
     middle = case.truth[Vertebra.T8]
     ghost = Candidate(14, (float(middle[0]) + 45, float(middle[1]), float(middle[2])), 0.5)
     decision = decode_spine([*case.candidates, ghost], field=case.field)
@@ -284,18 +285,16 @@ def test_a_ghost_beside_the_spine_is_no_vertebra(simulator):
 
 
 @pytest.mark.parametrize(("heat", "reported"), [(0.9, True), (0.6, False)])
-def test_a_bright_place_in_the_spines_course_that_is_not_used_is_reported(
-    simulator, heat, reported
-):
-    case = full_case(simulator, 7)
+def test_a_bright_place_in_the_spines_course_that_is_not_used_is_reported(heat, reported):
+    case = full_case(7)
     middle = (case.truth[Vertebra.T8] + case.truth[Vertebra.T9]) / 2
     ghost = Candidate(14, tuple(np.add(middle, (12, 0, 0)).tolist()), heat)
     decision = decode_spine([*case.candidates, ghost], field=case.field)
     assert any("is unexplained" in reason for reason in decision.reasons) is reported
 
 
-def test_the_result_is_the_same_wherever_the_origin_lies(simulator):
-    case = full_case(simulator, 8)
+def test_the_result_is_the_same_wherever_the_origin_lies():
+    case = full_case(8)
     shift = np.array([812.0, -1400.0, 2200.0])
     moved = [
         replace(c, position_mm=tuple((c.position_mm + shift).tolist())) for c in case.candidates
@@ -310,8 +309,8 @@ def test_the_result_is_the_same_wherever_the_origin_lies(simulator):
     assert list(one.landmarks) == list(other.landmarks)
 
 
-def test_summary_is_plain_json(simulator):
-    case = full_case(simulator, 9)
+def test_summary_is_plain_json():
+    case = full_case(9)
     decision = decode_spine(case.candidates, field=case.field)
     summary = json.loads(json.dumps(decision.summary(), allow_nan=False))
     assert summary["needs_review"] is False

@@ -1,16 +1,14 @@
 """What a network might say about a spine: candidates with the failures that networks have.
 
-The truth is either real (positions of a public data set) or drawn from the spine prior. The failures
-follow what small trained networks were seen to do (a whole slab named one level off together, a silent
-vertebra, a ghost on a rib head, weak answers at the scan's ends); their rates are settings, not facts.
+The truth is drawn from the spine prior. The failures follow what small trained networks were seen to do (a
+whole slab named one level off together, a silent vertebra, a ghost on a rib head, weak answers at the scan's
+ends); their rates are settings, not facts.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
@@ -88,12 +86,6 @@ def draw_spine(rng: np.random.Generator, variant: str = "usual", scale: float = 
     return truth
 
 
-def read_spines(path: Path, year: str = "2020") -> list[Truth]:
-    """Read real positions (`landmarks_verse.json`: year → coords → scan → name → x, y, z mm)."""
-    scans = json.loads(path.read_text(encoding="utf-8"))[year]["coords"]
-    return [{Vertebra[k]: np.array(v, float) for k, v in scan.items()} for scan in scans.values()]
-
-
 def transformed(truth: Truth, scale: float = 1.0, turn_deg: float = 0.0, axis: int = 0) -> Truth:
     """Return the spine scaled, then turned about one world axis through its middle."""
     middle = np.mean(list(truth.values()), axis=0)
@@ -161,12 +153,6 @@ def noise_case(rng: np.random.Generator, n: int = 40, strongest: float = 0.5) ->
     heats = np.zeros((n, N_CHANNELS))
     heats[np.arange(n), rng.integers(0, N_CHANNELS, n)] = rng.uniform(0.05, strongest, n)
     return Case({}, _candidates(rng, list(points), list(heats)), field)
-
-
-def only_peaks(candidates: list[Candidate], attenuation: float = 0.576) -> list[Candidate]:
-    """Return candidates as the reference sees them: attenuated by its smoothing, one channel each."""
-    kept = [replace(c, value=c.value * attenuation, channel_values=()) for c in candidates]
-    return [c for c in kept if c.value > 0.05]
 
 
 def _height(vertebra: Vertebra) -> float:
