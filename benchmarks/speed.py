@@ -5,8 +5,7 @@
 Without a scan it draws one itself. Each scan is run once by `payerseg run` (wall time, memory of every
 process), then every stage is replayed from the request that the run kept, in a process of its own with
 clocks around network, reading and writing (`timed_stage.py`): once per precision, side by side. The peak
-that the networks are measured against is measured before and after (`matrix_peak.py`). docs/performance.md
-explains the columns.
+that the networks are measured against is measured before and after. docs/performance.md explains the columns.
 """
 
 from __future__ import annotations
@@ -17,125 +16,112 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
+import numpy as np
 
 from payerseg.config.schema import DriverConfig
+from payerseg.domain.grid import Grid
+from payerseg.domain.vertebra import Vertebra
 from payerseg.driver.child_env import child_environment
+from payerseg.imaging.nifti import write_nifti
+from payerseg.imaging.resample import resample
 from payerseg.stagekit.catalog import PIPELINE
+from payerseg.synthesis.phantom import PHANTOM_EXTENT, make_phantom
 
-HERE = Path(__file__).parent
+TIMED_STAGE = Path(__file__).with_name("timed_stage.py")
 CPU_INFO, MEMORY_INFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
-SYNTHETIC = "512x512x600"
 PRECISIONS = ("mixed_bfloat16", "float32")
 BUSY = 0.3
 """Runnable processes per core above which wall times mean little."""
-OUTSIDE = ("read", "prepare", "finish", "write")
-START = ("imports", "weights")
+START, OUTSIDE = ("imports", "weights"), ("read", "prepare", "finish", "write")
+PHASES = (*START, "read", "prepare", "network", "finish", "write")
+SYNTHETIC = "512x512x600"
+SEED, NOISE_HU, AIR_HU, SLAB_SLICES = 7, 12.0, -1024.0, 25
+FIELD_MM = (400.0, 400.0, 600.0)
+TRUNK = replace(PHANTOM_EXTENT, first=Vertebra.C4, side_mm=185.0, front_mm=170.0, back_mm=110.0)
 
-ClockName = Literal["wall", "cpu"]
+Figures = dict[str, Any]
+"""Of one stage in one precision, as `timed_stage.py` writes them, and its precision ("" = no network)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """One stage of one scan in one precision.
+def write_synthetic_scan(path: Path, size_xyz: tuple[int, int, int]) -> int:
+    """Write a synthetic CT of 400 x 400 x 600 mm and return how many vertebrae it holds whole.
 
-    Attributes:
-        stage: its name.
-        precision: "" for a stage without a network.
-        seconds, cpu_seconds: by phase, see `timed_stage.PHASES`.
-        peak_rss_mb: of the process.
-        gflop: of all network passes.
-        passes: their number.
+    A trunk is drawn at 2 mm, brought to the wanted number of voxels and given a scanner's noise, so that it
+    compresses about as badly as a real CT. It is the same everywhere.
     """
-
-    stage: str
-    precision: str
-    seconds: dict[str, float]
-    cpu_seconds: dict[str, float]
-    peak_rss_mb: float
-    gflop: float
-    passes: int
-
-    def time_of(self, phases: tuple[str, ...], clock: ClockName) -> float:
-        """Return the seconds of some phases; CPU seconds of a network are shared by the cores."""
-        if clock == "wall":
-            return sum(self.seconds.get(phase, 0.0) for phase in phases)
-        cores = os.cpu_count() or 1
-        return sum(
-            self.cpu_seconds.get(phase, 0.0) / (cores if phase == "network" else 1)
-            for phase in phases
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """All figures of one scan: the real run, and the replays."""
-
-    scan: str
-    run_seconds: float
-    processes: list[dict[str, Any]]
-    replays: list[Replay]
+    trunk = make_phantom(SEED, extent=TRUNK)
+    size = np.asarray(size_xyz)
+    spacing = np.array(FIELD_MM) / size
+    origin = trunk.ct.grid.corners_mm().mean(axis=0) - (size - 1) / 2 * spacing
+    grid = Grid(tuple(size[::-1].tolist()), tuple(spacing.tolist()), tuple(origin.tolist()))
+    rng = np.random.default_rng(SEED)
+    voxels = np.empty(grid.shape, np.int16)
+    for start in range(0, grid.shape[0], SLAB_SLICES):
+        shape = (min(SLAB_SLICES, grid.shape[0] - start), *grid.shape[1:])
+        hu = resample(trunk.ct, grid.window((start, 0, 0), shape), outside=AIR_HU).array
+        hu += NOISE_HU * rng.standard_normal(hu.shape, np.float32)
+        voxels[start : start + len(hu)] = np.rint(np.clip(hu, AIR_HU, 3071))
+    write_nifti(path, voxels, grid)
+    return int(np.count_nonzero(grid.contains(trunk.landmarks.positions_mm))) - len(trunk.cut)
 
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
-    names = [line for line in _lines(CPU_INFO) if line.startswith("model name")]
-    memory = [line.split()[1] for line in _lines(MEMORY_INFO) if line.startswith("MemTotal")]
+
+    def found(path: Path, word: str) -> str:
+        text = path.read_text(encoding="ascii", errors="replace") if path.exists() else ""
+        lines = [line for line in text.splitlines() if line.startswith(word)]
+        return lines[0].partition(":")[2].strip() if lines else ""
+
+    memory_kb = int((found(MEMORY_INFO, "MemTotal") or "0").split()[0])
     return {
-        "processor": names[0].split(":", 1)[1].strip() if names else "unknown",
+        "processor": found(CPU_INFO, "model name") or "unknown",
         "cores": os.cpu_count() or 1,
-        "memory_gb": round(int(memory[0]) * 1024 / 1e9, 1) if memory else 0.0,
+        "memory_gb": round(memory_kb * 1024 / 1e9, 1),
         "load_average": round(os.getloadavg()[0], 2),
         **{name: version(name) for name in ("tensorflow", "keras", "SimpleITK", "numpy")},
     }
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="ascii", errors="replace").splitlines() if path.exists() else []
+def in_stage_environment(command: list[str]) -> str:
+    """Run a program as the driver would and return its output.
 
-
-def environment() -> dict[str, str]:
-    """Return the environment the driver would give to a stage, with the benchmarks importable."""
+    Raises:
+        click.ClickException: it fails.
+    """
     own = child_environment(DriverConfig(), os.environ)
-    return own | {"PYTHONPATH": os.pathsep.join([str(HERE), own["PYTHONPATH"]])}
+    done = subprocess.run(
+        [sys.executable, *command], check=False, capture_output=True, text=True, env=own
+    )
+    if done.returncode:
+        what = " ".join(command[:3])
+        msg = f"{what} ended with code {done.returncode}: {done.stderr[-2000:]}"
+        raise click.ClickException(msg)
+    return done.stdout
 
 
-def measure_peaks(precisions: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def measure_peaks(precisions: tuple[str, ...]) -> dict[str, Figures]:
     """Return the machine's matrix peak per precision."""
-    command = [sys.executable, str(HERE / "matrix_peak.py"), *precisions]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment())
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    said = in_stage_environment([str(TIMED_STAGE), "peak", *precisions])
+    return dict(json.loads(said.splitlines()[-1]))
 
 
-def faster(
-    one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """Return the higher of two measurements of each peak: another program can only slow one down."""
-    return {name: max(one[name], other[name], key=lambda p: p["per_second"]) for name in one}
-
-
-def measure(scan: Path, precisions: tuple[str, ...], folder: Path) -> Report:
+def measure(scan: Path, precisions: tuple[str, ...], folder: Path) -> dict[str, Any]:
     """Run one scan for real, then replay its stages with clocks.
 
     Raises:
         click.ClickException: the pipeline fails or finds no spine to segment.
     """
-    command = [sys.executable, "-m", "payerseg", "run", str(scan), "-o", str(folder), "--json"]
+    command = ["-m", "payerseg", "run", str(scan), "-o", str(folder), "--json"]
     started = time.monotonic()
-    done = subprocess.run(
-        command, check=False, stdout=subprocess.PIPE, text=True, env=environment()
-    )
-    seconds = time.monotonic() - started
-    if done.returncode:
-        msg = f"payerseg run ended with code {done.returncode} on {scan}"
-        raise click.ClickException(msg)
-    summary = json.loads(done.stdout)
-    replays = []
+    summary = json.loads(in_stage_environment(command))
+    seconds, replays = time.monotonic() - started, []
     for precision in precisions:
         for spec in PIPELINE:
             if spec.weights or precision == precisions[0]:
@@ -144,87 +130,69 @@ def measure(scan: Path, precisions: tuple[str, ...], folder: Path) -> Report:
                     msg = f"{spec.name} did not run on {scan}: {summary['counts']}"
                     raise click.ClickException(msg)
                 replays.append(replay(spec.name, requests[0], precision if spec.weights else ""))
-    return Report(scan.name, seconds, summary["processes"], replays)
+    processes = summary["processes"]
+    return {"scan": scan.name, "run_seconds": seconds, "processes": processes, "replays": replays}
 
 
-def replay(stage: str, request: Path, precision: str) -> Replay:
-    """Run one stage again, with clocks.
-
-    Raises:
-        click.ClickException: it fails.
-    """
+def replay(stage: str, request: Path, precision: str) -> Figures:
+    """Run one stage again, with clocks."""
     data = json.loads(request.read_text(encoding="utf-8"))
     if precision:
         data["config"]["precision"] = precision
     copy, figures = request.with_name("timed.json"), request.with_name("figures.json")
     copy.write_text(json.dumps(data), encoding="utf-8")
-    command = [sys.executable, str(HERE / "timed_stage.py"), stage, str(copy), str(figures)]
-    done = subprocess.run(
-        [*command, repr(time.time())], check=False, capture_output=True, text=True,
-        env=environment(),
-    )  # fmt: skip
-    if done.returncode:
-        msg = f"{stage} failed in its replay: {done.stderr[-2000:]}"
-        raise click.ClickException(msg)
-    found = json.loads(figures.read_text(encoding="utf-8"))
-    return Replay(
-        stage, precision, found["seconds"], found["cpu_seconds"], found["peak_rss_mb"],
-        found["gflop"], found["passes"],
-    )  # fmt: skip
+    in_stage_environment([str(TIMED_STAGE), stage, str(copy), str(figures), repr(time.time())])
+    return json.loads(figures.read_text(encoding="utf-8")) | {"precision": precision}
 
 
-COLUMNS = (
-    "stage", "precision", "imports", "weights", "read", "prepare", "network", "finish", "write",
-    "outside", "GFLOP", "of peak", "peak MB",
-)  # fmt: skip
+def time_of(found: Figures, phases: tuple[str, ...], clock: str) -> float:
+    """Return the seconds of some phases; CPU seconds of a network are shared by the cores."""
+    seconds = found["seconds" if clock == "wall" else "cpu_seconds"]
+    shared = {"network": os.cpu_count() or 1} if clock == "cpu" else {}
+    return sum(seconds.get(phase, 0.0) / shared.get(phase, 1) for phase in phases)
 
 
-def table(report: Report, peaks: dict[str, dict[str, Any]], clock: ClockName) -> list[str]:
-    """Return a Markdown table of one scan: a row per stage and precision, and sums."""
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
-    for r in report.replays:
-        phases = [(phase,) for phase in (*START, "read", "prepare", "network", "finish", "write")]
-        times = [f"{r.time_of(phase, clock):.2f}" for phase in (*phases, OUTSIDE)]
-        cells = [r.stage, r.precision or "-", *times]
-        cells += [f"{r.gflop:.0f}" if r.gflop else "-", _share(r, peaks, clock)]
-        lines.append(f"| {' | '.join([*cells, f'{r.peak_rss_mb:.0f}'])} |")
-    return lines
-
-
-def _share(r: Replay, peaks: dict[str, dict[str, Any]], clock: ClockName) -> str:
+def share_of_peak(found: Figures, peaks: dict[str, Figures], clock: str) -> str:
     """Return the part of the matrix peak that the network's passes reach."""
-    if not r.gflop:
+    if not found["gflop"]:
         return "-"
-    peak = peaks[r.precision]
-    if clock == "cpu":
-        return f"{r.gflop / r.cpu_seconds['network'] / peak['per_cpu_second']:.0%}"
-    return f"{r.gflop / r.seconds['network'] / peak['per_second']:.0%}"
+    seconds = found["seconds" if clock == "wall" else "cpu_seconds"]["network"]
+    peak = peaks[found["precision"]]["per_second" if clock == "wall" else "per_cpu_second"]
+    return f"{found['gflop'] / seconds / peak:.0%}"
 
 
-def totals(report: Report, precisions: tuple[str, ...], clock: ClockName) -> list[str]:
-    """Return sums over the stages, per precision, and their ratio."""
-    lines, networks = [], {}
-    for precision in precisions:
-        rows = [r for r in report.replays if r.precision in ("", precision)]
-        networks[precision] = sum(r.time_of(("network",), clock) for r in rows)
-        outside = sum(r.time_of(OUTSIDE, clock) for r in rows)
-        start = sum(r.time_of(START, clock) for r in rows)
-        lines.append(
-            f"{precision}: {networks[precision]:.1f} s in networks, {outside:.1f} s outside them, "
-            f"{start:.1f} s process starts; highest peak {max(r.peak_rss_mb for r in rows):.0f} MB"
+def lines(report: dict[str, Any], peaks: dict[str, Figures], clock: str) -> list[str]:
+    """Return a Markdown table of one scan, a row per stage and precision, and sums."""
+    columns = ["stage", "precision", *PHASES, "outside", "GFLOP", "of peak", "peak MB"]
+    rows = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    for found in report["replays"]:
+        times = [f"{time_of(found, p, clock):.2f}" for p in [*((p,) for p in PHASES), OUTSIDE]]
+        gflop = f"{found['gflop']:.0f}" if found["gflop"] else "-"
+        cells = [found["stage"], found["precision"] or "-", *times, gflop]
+        cells += [share_of_peak(found, peaks, clock), f"{found['peak_rss_mb']:.0f}"]
+        rows.append(f"| {' | '.join(cells)} |")
+    rows.append("")
+    for name, peak in peaks.items():
+        rows.append(f"matrix peak {name}: {peak['per_second']:.0f} GFLOP/s ({peak['of']})")
+    networks = {}
+    for name in peaks:
+        used = [found for found in report["replays"] if found["precision"] in ("", name)]
+        network, outside, start = (
+            sum(time_of(found, phases, clock) for found in used)
+            for phases in (("network",), OUTSIDE, START)
         )
-    if len(precisions) > 1:
-        slow, fast = networks["float32"], networks["mixed_bfloat16"]
-        lines.append(f"float32 / mixed_bfloat16 in the networks: {slow / fast:.2f}")
-    return lines
-
-
-def run_lines(report: Report) -> list[str]:
-    """Return what `payerseg run` itself took."""
-    cpu = sum(process["cpu_seconds"] for process in report.processes)
-    peak = max(process["peak_rss_mb"] for process in report.processes)
-    took = f"payerseg run: {report.run_seconds:.1f} s wall, {cpu:.1f} CPU s"
-    return [f"{took}, all process starts included; highest peak of a process {peak:.0f} MB"]
+        networks[name] = network
+        rows.append(
+            f"{name}: {network:.1f} s in networks, {outside:.1f} s outside them, {start:.1f} s "
+            f"process starts; highest peak {max(found['peak_rss_mb'] for found in used):.0f} MB"
+        )
+    if len(networks) > 1:
+        ratio = networks["float32"] / networks["mixed_bfloat16"]
+        rows.append(f"float32 / mixed_bfloat16 in the networks: {ratio:.2f}")
+    cpu = sum(process["cpu_seconds"] for process in report["processes"])
+    peak = max(process["peak_rss_mb"] for process in report["processes"])
+    took = f"payerseg run: {report['run_seconds']:.1f} s wall, {cpu:.1f} CPU s"
+    return [*rows, f"{took}, all process starts included; highest peak of a process {peak:.0f} MB"]
 
 
 def parse_size(_context: click.Context, _option: click.Parameter, value: str) -> tuple[int, ...]:
@@ -236,7 +204,7 @@ def parse_size(_context: click.Context, _option: click.Parameter, value: str) ->
     return tuple(int(part) for part in parts)
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("scans", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--synthetic", default=SYNTHETIC, show_default=True, callback=parse_size)
 @click.option("--clock", type=click.Choice(["wall", "cpu"]), default="wall", show_default=True)
@@ -245,39 +213,31 @@ def parse_size(_context: click.Context, _option: click.Parameter, value: str) ->
 def main(
     scans: tuple[Path, ...],
     synthetic: tuple[int, int, int],
-    clock: ClockName,
+    clock: str,
     precisions: tuple[str, ...],
     record: Path | None,
 ) -> None:
     """Measure the pipeline on scans, or on one drawn for it."""
-    precisions = precisions or PRECISIONS
-    found = machine()
+    found, reports = machine(), []
     click.echo(", ".join(f"{key} {value}" for key, value in found.items()))
     if found["load_average"] > BUSY * found["cores"] and clock == "wall":
         click.echo("the machine is busy: wall times are too long; --clock cpu is fairer")
-    peaks = measure_peaks(precisions)
-    reports = []
+    peaks = measure_peaks(precisions or PRECISIONS)
     with tempfile.TemporaryDirectory(prefix="payerseg-speed-") as place:
         if not scans:
-            from speed_scan import write_synthetic_scan
-
-            name = "x".join(str(n) for n in synthetic)
-            scans = (Path(place) / f"synthetic-{name}.nii.gz",)
+            scans = (Path(place) / f"synthetic-{'x'.join(str(n) for n in synthetic)}.nii.gz",)
             count = write_synthetic_scan(scans[0], synthetic)
             click.echo(f"drew {scans[0].name} with {count} whole vertebrae")
         for number, scan in enumerate(scans):
-            report = measure(scan, precisions, Path(place) / f"out{number}")
+            report = measure(scan, tuple(peaks), Path(place) / f"out{number}")
             reports.append(report)
-            peaks = faster(peaks, measure_peaks(precisions))
-            click.echo(f"\n{report.scan} ({clock} seconds)\n")
-            click.echo("\n".join(table(report, peaks, clock)) + "\n")
-            for precision, peak in peaks.items():
-                click.echo(
-                    f"matrix peak {precision}: {peak['per_second']:.0f} GFLOP/s ({peak['of']})"
-                )
-            click.echo("\n".join([*totals(report, precisions, clock), *run_lines(report)]))
+            # the higher of both counts: another program can only slow one down
+            for name, again in measure_peaks(tuple(peaks)).items():
+                peaks[name] = max(peaks[name], again, key=lambda peak: peak["per_second"])
+            click.echo(f"\n{report['scan']} ({clock} seconds)\n")
+            click.echo("\n".join(lines(report, peaks, clock)))
     if record:
-        data = {"machine": found, "peaks": peaks, "reports": [asdict(r) for r in reports]}
+        data = {"machine": found, "peaks": peaks, "reports": reports}
         record.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 

@@ -250,12 +250,12 @@ def marked_scans(data: Path, split: str) -> Iterator[tuple[MarkedScan, dict[str,
 def composing_library(data: Path, split: str) -> ShapeLibrary | None:
     """Return the vertebrae of a split's label maps, and bodies of the others; None where there are none."""
     rows = (
-        [row for row in read_catalog(data) if row["folder"] == "labels"]
+        [row for row in read_catalog(data) if row.folder == "labels"]
         if (data / "labels").is_dir()
         else []
     )
-    own = [data / "labels" / row["name"] for row in rows if row["split"] == split]
-    known = [data / "labels" / row["name"] for row in rows if row["split"] != split]
+    own = [data / "labels" / row.name for row in rows if row.split == split]
+    known = [data / "labels" / row.name for row in rows if row.split != split]
     bodies = [folder for folder in known if any((folder / name).is_file() for name in TORSO_FILES)]
     if not own:
         return None

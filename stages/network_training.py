@@ -4,8 +4,7 @@ Reads a packed data set (no image library is needed), trains with checkpoints th
 writes history, best weights and the record of the training. The work item is a network, not a scan.
 """
 
-import json
-
+from payerseg import records
 from payerseg.config.training import BUNDLES_FOLDER, TrainingConfig, bundle_place
 from payerseg.results.artifacts import TRAINING_RECORD
 from payerseg.stagekit.case_work import CaseWork
@@ -32,7 +31,7 @@ class NetworkTraining:
         record = train_network(self.config, folder, tell)
         export_bundle(folder, folder.parent / BUNDLES_FOLDER / bundle_place(case.case_id))
         with case.path_for(TRAINING_RECORD) as path:
-            path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            path.write_text(records.to_json(record, sort_keys=False), encoding="utf-8")
 
 
 if __name__ == "__main__":

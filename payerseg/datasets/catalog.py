@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
+from payerseg import records
 from payerseg.datasets.cases import CaseFiles
 from payerseg.errors import DatasetError
 
 CATALOG = "CATALOG.csv"
 IMAGE_FOLDERS = ("ct", "openkbp")
-_COLUMNS = {"name", "folder", "split", "source", "licence"}
 _VERSE_SUBJECT = re.compile(r"verse\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogRow:
+    """One line of the catalogue, as far as it is used.
+
+    Attributes:
+        name: of the item's files.
+        folder: they lie in.
+        split: of the item.
+        source, licence: for model cards.
+        note: for people.
+    """
+
+    name: str
+    folder: str
+    split: Literal["train", "val"]
+    source: str
+    licence: str
+    note: str = ""
 
 
 def catalog_cases(root: Path) -> list[CaseFiles]:
@@ -23,29 +45,29 @@ def catalog_cases(root: Path) -> list[CaseFiles]:
     """
     out = []
     for row in read_catalog(root):
-        if row["folder"] not in IMAGE_FOLDERS:
+        if row.folder not in IMAGE_FOLDERS:
             continue
-        name = row["name"]
+        name = row.name
         points = root / "landmarks" / f"{name}.json"
         masks = root / "masks" / f"{name}_seg.nii.gz"
         out.append(
             CaseFiles(
                 case_id=name,
                 patient_id=patient_of(name),
-                image=root / row["folder"] / f"{name}.nii.gz",
+                image=root / row.folder / f"{name}.nii.gz",
                 landmark_file=points if points.is_file() else None,
                 landmark_format="lps_json",
                 labels=masks if masks.is_file() else None,
-                split=row["split"],  # type: ignore[arg-type]
-                source=row["source"],
-                licence=row["licence"],
-                note=row.get("note", ""),
+                split=row.split,
+                source=row.source,
+                licence=row.licence,
+                note=row.note,
             )
         )
     return out
 
 
-def read_catalog(root: Path) -> list[dict[str, str]]:
+def read_catalog(root: Path) -> list[CatalogRow]:
     """Return all rows of the catalogue.
 
     Raises:
@@ -55,18 +77,19 @@ def read_catalog(root: Path) -> list[dict[str, str]]:
     if not path.is_file():
         msg = f"{root} holds no {CATALOG}"
         raise DatasetError(msg)
+    names = [field.name for field in fields(CatalogRow)]
+    remedy = f"expected a table with the columns {', '.join(names)}"
     with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = _COLUMNS - set(reader.fieldnames or ())
-        if missing:
-            msg = f"{path} lacks the columns {sorted(missing)}"
-            raise DatasetError(msg)
-        rows = list(reader)
-    wrong = [row["name"] for row in rows if row["split"] not in ("train", "val")]
-    if wrong:
-        msg = f"{path}: {wrong[0]} has another split than train or val"
-        raise DatasetError(msg)
-    return rows
+        return [
+            records.convert(
+                CatalogRow,
+                {name: row[name] for name in names if row.get(name) is not None},
+                f"{path} line {number}",
+                remedy,
+                DatasetError,
+            )
+            for number, row in enumerate(csv.DictReader(file), start=2)
+        ]
 
 
 def patient_of(name: str) -> str:

@@ -8,18 +8,40 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from payerseg import records
 from payerseg.datasets.cases import CaseFiles, Split
 from payerseg.datasets.point_files import level_facts, vertebra_named
 from payerseg.errors import DatasetError
 
 CASE_FACTS = "cases.json"
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
-_KNOWN_FACTS = {"patient", "partial", "source", "licence", "note", "ribs", "sacrum"}
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFacts:
+    """What cases.json may say of a case.
+
+    Attributes:
+        patient: whose scan; None = every case is a patient.
+        partial: vertebrae that are visible without a mark; None = not stated.
+        source, licence: for model cards; None = the folder's name, nothing.
+        note: for people.
+        ribs: vertebra → word for left and right, as `level_facts` reads them.
+        sacrum: (x, y, z) LPS mm of the middle of S1.
+    """
+
+    patient: str | int | None = None
+    partial: tuple[str | int, ...] | None = None
+    source: str | None = None
+    licence: str | None = None
+    note: str = ""
+    ribs: Mapping[str, tuple[str | None, str | None]] | None = None
+    sacrum: tuple[float, float, float] | None = None
 
 
 def simple_cases(root: Path) -> list[CaseFiles]:
@@ -70,29 +92,19 @@ def read_splits(root: Path, known: set[str]) -> dict[str, Split]:
     return out
 
 
-def read_facts(root: Path) -> dict[str, dict[str, Any]]:
+def read_facts(root: Path) -> dict[str, CaseFacts]:
     """Read cases.json; {} where there is none.
 
     Raises:
-        DatasetError: not an object of objects, or an unknown key.
+        DatasetError: it is no such table; says where.
     """
     path = root / CASE_FACTS
-    if not path.is_file():
-        return {}
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        msg = f"{path} is not JSON: {error}"
-        raise DatasetError(msg) from error
-    if not isinstance(data, dict) or not all(isinstance(v, dict) for v in data.values()):
-        msg = f"{path}: expected an object of objects, one per case"
-        raise DatasetError(msg)
-    for name, facts in data.items():
-        unknown = set(facts) - _KNOWN_FACTS
-        if unknown:
-            msg = f"{path}: {name} has unknown {sorted(unknown)}; known are {sorted(_KNOWN_FACTS)}"
-            raise DatasetError(msg)
-    return data
+    remedy = "expected an object per case with some of patient, partial, source, licence, note, ribs, sacrum"
+    found = records.read(dict[str, Any], path, remedy, DatasetError) or {}
+    return {
+        name: records.convert(CaseFacts, facts, f"{path}, {name}", remedy, DatasetError)
+        for name, facts in found.items()
+    }
 
 
 def without_ending(name: str) -> str | None:
@@ -107,26 +119,26 @@ def _case(
     name: str,
     image: Path,
     splits: Mapping[str, Split],
-    facts: Mapping[str, Mapping[str, Any]],
+    facts: Mapping[str, CaseFacts],
 ) -> CaseFiles:
     points = root / "landmarks" / f"{name}.csv"
     masks = [root / "segmentations" / f"{name}_seg{ending}" for ending in IMAGE_ENDINGS]
-    fact = facts.get(name, {})
+    fact, where = facts.get(name, CaseFacts()), f"{root / CASE_FACTS}, {name}"
     partial = None
-    if "partial" in fact:
-        named = (vertebra_named(v, f"{root / CASE_FACTS}, {name}") for v in fact["partial"])
+    if fact.partial is not None:
+        named = (vertebra_named(v, where) for v in fact.partial)
         partial = tuple(vertebra for vertebra in named if vertebra is not None)
     return CaseFiles(
         case_id=name,
-        patient_id=str(fact.get("patient", name)),
+        patient_id=str(name if fact.patient is None else fact.patient),
         image=image,
         landmark_file=points if points.is_file() else None,
         landmark_format="csv",
         labels=next((path for path in masks if path.is_file()), None),
         split=splits.get(name, ""),
-        source=str(fact.get("source", root.resolve().name)),
-        licence=str(fact.get("licence", "")),
+        source=root.resolve().name if fact.source is None else fact.source,
+        licence=fact.licence or "",
         partial=partial,
-        note=str(fact.get("note", "")),
-        facts=level_facts(fact, f"{root / CASE_FACTS}, {name}"),
+        note=fact.note,
+        facts=level_facts({"ribs": fact.ribs, "sacrum": fact.sacrum}, where),
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from payerseg import records
 from payerseg.atomic import write_text
 from payerseg.config.model_card import joined_sources
 from payerseg.domain.landmarks import Landmarks
@@ -113,7 +113,7 @@ class DatasetFolder:
             for vertebra, mark in landmarks.items():
                 rows.writerow([vertebra.verse_label, *(f"{v:.3f}" for v in mark.position_mm)])
         every = self._facts() | {case_id: facts}
-        write_text(self.root / FACTS_FILE, json.dumps(every, indent=1, sort_keys=True))
+        write_text(self.root / FACTS_FILE, records.to_json(every))
 
     def _path(self, folder: str, name: str) -> Path:
         (self.root / folder).mkdir(parents=True, exist_ok=True)
@@ -121,10 +121,5 @@ class DatasetFolder:
 
     def _facts(self) -> dict[str, dict]:
         path = self.root / FACTS_FILE
-        if not path.is_file():
-            return {}
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(facts, dict):
-            msg = f"{path} is no table of cases; expected one that this command wrote"
-            raise DatasetError(msg)
-        return facts
+        remedy = "expected a table that this command wrote"
+        return records.read(dict[str, dict[str, Any]], path, remedy, DatasetError) or {}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from payerseg import records
 from payerseg.config.model_card import ModelCard, Source, TrainingRecord, single_sources
 from payerseg.errors import BundleError
 from payerseg.networks.bundle import save
 from payerseg.training.history import read_best
 from payerseg.training.pack_format import read_arrays
-from payerseg.training.session import BEST_WEIGHTS_FILE, RECORD_FILE
+from payerseg.training.session import BEST_WEIGHTS_FILE, RECORD_FILE, FinishedTraining
 
 WeightsType = Literal["float32", "float16"]
 
@@ -39,15 +39,15 @@ def export_bundle(
         BundleError: the folder holds no trained weights.
     """
     record = read_record(training)
-    card = ModelCard.from_json(json.dumps(record["card"]), str(training / RECORD_FILE))
+    card = ModelCard.from_json(records.to_json(record.card), str(training / RECORD_FILE))
     trained = TrainingRecord(
         sources=_sources(record),
         metrics=_metrics(record, training),
-        iterations=int(record["iterations"]),
-        seed=int(record["seed"]),
-        hardware=str(record["hardware"]),
-        hours=round(float(record["seconds"]) / 3600, 2),
-        command=str(record["config"].get("command", "")),
+        iterations=record.iterations,
+        seed=record.seed,
+        hardware=record.hardware,
+        hours=round(record.seconds / 3600, 2),
+        command=str(record.config.get("command", "")),
         notes=" ".join(text for text in (_start(record), notes) if text),
     )
     arrays = read_arrays(training / BEST_WEIGHTS_FILE)
@@ -56,17 +56,19 @@ def export_bundle(
     return written
 
 
-def read_record(training: Path) -> dict[str, Any]:
+def read_record(training: Path) -> FinishedTraining:
     """Read a training's record.
 
     Raises:
-        BundleError: there is none, or no weights.
+        BundleError: there is none, or it is damaged, or no weights.
     """
-    for name in (RECORD_FILE, BEST_WEIGHTS_FILE):
-        if not (training / name).is_file():
-            msg = f"{training} holds no {name}; expected a folder that payerseg train has finished"
-            raise BundleError(msg)
-    return json.loads((training / RECORD_FILE).read_text(encoding="utf-8"))
+    remedy = "expected a folder that payerseg train has finished"
+    record = records.read(FinishedTraining, training / RECORD_FILE, remedy, BundleError)
+    if record is None or not (training / BEST_WEIGHTS_FILE).is_file():
+        missing = RECORD_FILE if record is None else BEST_WEIGHTS_FILE
+        msg = f"{training} holds no {missing}; {remedy}"
+        raise BundleError(msg)
+    return record
 
 
 def card_text(card: ModelCard) -> str:
@@ -88,31 +90,28 @@ def card_text(card: ModelCard) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sources(record: dict[str, Any]) -> tuple[Source, ...]:
+def _sources(record: FinishedTraining) -> tuple[Source, ...]:
     """Return this training's sources, then those that only the initial weights have seen."""
-    own = single_sources(Source(**source) for source in record["sources"])
+    own = single_sources(record.sources)
     named = {(s.name, s.licence) for s in own}
-    start = record.get("start") or {}
-    earlier = single_sources(Source(**source) for source in start.get("sources", ()))
+    earlier = single_sources(record.start.sources if record.start else ())
     return (*own, *(s for s in earlier if (s.name, s.licence) not in named))
 
 
-def _start(record: dict[str, Any]) -> str:
-    start = record.get("start")
-    if not start:
+def _start(record: FinishedTraining) -> str:
+    start = record.start
+    if start is None:
         return ""
     return (
-        f"Started from weights {start['weights_sha256'][:12]} "
-        f"({start['iterations']} iterations, {start['hours']} h)."
+        f"Started from weights {start.weights_sha256[:12]} "
+        f"({start.iterations} iterations, {start.hours} h)."
     )
 
 
-def _metrics(record: dict[str, Any], training: Path) -> dict[str, float]:
-    best = record.get("best") or read_best(training) or {}
-    figures = {key: float(value) for key, value in best.get("figures", {}).items()}
-    if best:
-        figures["best_step"] = float(best["step"])
+def _metrics(record: FinishedTraining, training: Path) -> dict[str, float]:
+    best = record.best or read_best(training)
+    figures = {**best.figures, "best_step": float(best.step)} if best else {}
     return figures | {
-        "train_items": float(record["train_items"]),
-        "val_items": float(record["val_items"]),
+        "train_items": float(record.train_items),
+        "val_items": float(record.val_items),
     }

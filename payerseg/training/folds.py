@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from payerseg import records
+from payerseg.atomic import write_text
 from payerseg.errors import DatasetError
 
 FOLDS_FORMAT = 1
@@ -20,10 +21,18 @@ class Folds:
     Attributes:
         parts: case ids of each part, sorted.
         seed: that drew it.
+        format: of the file.
     """
 
     parts: tuple[tuple[str, ...], ...]
     seed: int = 0
+    format: int = FOLDS_FORMAT
+
+    def __post_init__(self) -> None:
+        cases = [case for part in self.parts for case in part]
+        if len(set(cases)) != len(cases):
+            msg = "a case is in two folds"
+            raise ValueError(msg)
 
     def split(self, fold: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return (training cases, validation cases) of one fold, each sorted.
@@ -39,8 +48,7 @@ class Folds:
 
     def write(self, path: Path) -> None:
         """Write the folds as JSON."""
-        data = {"format": FOLDS_FORMAT, "seed": self.seed, "parts": self.parts}
-        path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        write_text(path, records.to_json(self))
 
     @classmethod
     def read(cls, path: Path) -> Folds:
@@ -49,15 +57,10 @@ class Folds:
         Raises:
             DatasetError: missing, not such a file, or a case in two parts.
         """
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            found = cls(tuple(tuple(part) for part in data["parts"]), int(data["seed"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            msg = f"{path} holds no folds ({error}); expected a file written by payerseg train"
-            raise DatasetError(msg) from error
-        cases = [case for part in found.parts for case in part]
-        if len(set(cases)) != len(cases):
-            msg = f"{path} has a case in two folds"
+        remedy = "expected a file written by payerseg train"
+        found = records.read(cls, path, remedy, DatasetError)
+        if found is None:
+            msg = f"{path} holds no folds; {remedy}"
             raise DatasetError(msg)
         return found
 

@@ -8,6 +8,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,28 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 
+from payerseg import records
 from payerseg.atomic import replacing, write_text
 
 HISTORY_FILE = "history.csv"
 BEST_FILE = "best.json"
 TENSORBOARD_FOLDER = "tensorboard"
 COLUMNS = ("step", "seconds", "learning_rate", "loss", "figures")
+
+
+@dataclass(frozen=True, slots=True)
+class BestWeights:
+    """Which weights were the best so far.
+
+    Attributes:
+        step: they were judged at.
+        score: by which they were chosen.
+        figures: of their validation, as far as they are finite.
+    """
+
+    step: int
+    score: float
+    figures: Mapping[str, float]
 
 
 class EventFile:
@@ -68,7 +85,7 @@ class History:
         self.seconds = float(kept[-1]["seconds"]) if kept else 0.0
         self._events = EventFile(folder / TENSORBOARD_FOLDER) if tensorboard else None
         best = read_best(folder)
-        self.best: float = best["score"] if best and best["step"] <= first_step else -math.inf
+        self.best: float = best.score if best and best.step <= first_step else -math.inf
 
     def report(self, step: int, seconds: float, loss: float, rate: float) -> None:
         """Write the mean loss since the last report."""
@@ -99,8 +116,9 @@ class History:
         if not score >= self.best:
             return False
         self.best = score
-        best = {"step": step, "score": score, "figures": dict(figures)}
-        write_text(self.folder / BEST_FILE, json.dumps(best, indent=1) + "\n")
+        finite = {key: float(value) for key, value in figures.items() if math.isfinite(value)}
+        best = BestWeights(step, float(score), finite)
+        write_text(self.folder / BEST_FILE, records.to_json(best, sort_keys=False))
         return True
 
     def rows(self) -> list[dict[str, str]]:
@@ -130,7 +148,10 @@ class History:
             writer.writerows(rows)
 
 
-def read_best(folder: Path) -> dict[str, Any] | None:
-    """Return step, score and figures of the best weights; None where there are none."""
-    path = folder / BEST_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+def read_best(folder: Path) -> BestWeights | None:
+    """Return step, score and figures of the best weights; None where there are none.
+
+    Raises:
+        ArtifactError: the file is damaged.
+    """
+    return records.read(BestWeights, folder / BEST_FILE, "remove it: the next validation writes it")

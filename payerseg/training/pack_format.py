@@ -9,16 +9,16 @@ No file holds a pickle. `pack` writes this format.
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from payerseg import records
 from payerseg.atomic import replacing, write_text
 from payerseg.config.training import LEVEL_NETWORK
 from payerseg.errors import DatasetError
@@ -65,10 +65,17 @@ class PackIndex:
         items: of all networks, sorted.
         sampling: network → the model card's sampling as plain JSON, which the val inputs were made
             with.
+        format: of the pack's files.
     """
 
     items: tuple[PackItem, ...] = ()
-    sampling: Mapping[str, Any] | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    format: int = PACK_FORMAT
+
+    def __post_init__(self) -> None:
+        if self.format != PACK_FORMAT:
+            msg = f"format {self.format}; this payerseg reads {PACK_FORMAT}"
+            raise ValueError(msg)
 
     def of(self, network: str) -> tuple[PackItem, ...]:
         """Return the items of one network."""
@@ -80,7 +87,7 @@ class PackIndex:
         Raises:
             DatasetError: a network would hold inputs of two different samplings.
         """
-        both = dict(self.sampling or {})
+        both = dict(self.sampling)
         for network, spec in sampling.items():
             if both.get(network, spec) != spec:
                 msg = f"the pack holds {network} at another sampling; prepare into another folder"
@@ -91,30 +98,21 @@ class PackIndex:
 
     def write(self, folder: Path) -> None:
         """Write index.json, replaced in one move."""
-        data = {
-            "format": PACK_FORMAT,
-            "sampling": self.sampling or {},
-            "items": [asdict(item) for item in self.items],
-        }
-        write_text(folder / INDEX_FILE, json.dumps(data, indent=1, allow_nan=False) + "\n")
+        write_text(folder / INDEX_FILE, records.to_json(self, sort_keys=False))
 
     @classmethod
     def read(cls, folder: Path) -> PackIndex:
         """Read a pack's index.
 
         Raises:
-            DatasetError: there is none, or of another format.
+            DatasetError: there is none, or it is damaged, or of another format.
         """
-        path = folder / INDEX_FILE
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            if data["format"] != PACK_FORMAT:
-                msg = f"{path} has format {data['format']}; this payerseg reads {PACK_FORMAT}"
-                raise DatasetError(msg)
-            return cls(tuple(PackItem(**item) for item in data["items"]), data["sampling"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            msg = f"{folder} holds no packed data ({error}); run: payerseg train prepare"
-            raise DatasetError(msg) from error
+        remedy = "run: payerseg train prepare"
+        found = records.read(cls, folder / INDEX_FILE, remedy, DatasetError)
+        if found is None:
+            msg = f"{folder} holds no packed data; {remedy}"
+            raise DatasetError(msg)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

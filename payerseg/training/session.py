@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from payerseg import records
 from payerseg.atomic import write_text
 from payerseg.config.model_card import ModelCard, Source
 from payerseg.config.training import TrainingConfig, shares_by_group
@@ -26,7 +27,7 @@ from payerseg.training.deep_supervision import DeeplySupervisedNetwork, supervis
 from payerseg.training.draws import level_draw, scan_draw, vertebra_draw
 from payerseg.training.fit import Example, FitPlan, Listeners, TrainingState, fit
 from payerseg.training.folds import Folds, read_or_make_folds
-from payerseg.training.history import History, read_best
+from payerseg.training.history import BestWeights, History, read_best
 from payerseg.training.learnable_sigma import LearnableSigmaNetwork
 from payerseg.training.loss_table import LEARNABLE_SIGMA, loss_named
 from payerseg.training.pack_format import (
@@ -54,6 +55,49 @@ Progress = Callable[[int, int, dict[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True)
+class StartingWeights:
+    """What a card must say of the weights that a training started from.
+
+    Attributes:
+        weights_sha256, iterations, hours: of the older card.
+        sources: that they have seen.
+    """
+
+    weights_sha256: str
+    sources: tuple[Source, ...]
+    iterations: int
+    hours: float
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedTraining:
+    """What a model card says about a training: the record in its folder.
+
+    Attributes:
+        card: the recipe's, as plain JSON.
+        config: what was chosen.
+        sources: of the training items.
+        iterations, seconds, seed: of the training.
+        hardware: it ran on.
+        train_items, val_items: numbers.
+        best: which weights were kept; None where nothing was validated.
+        start: None where the training started from random weights.
+    """
+
+    card: Mapping[str, Any]
+    config: Mapping[str, Any]
+    sources: tuple[Source, ...]
+    iterations: int
+    seconds: float
+    seed: int
+    hardware: str
+    train_items: int
+    val_items: int
+    best: BestWeights | None = None
+    start: StartingWeights | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """Which packed items a training uses.
 
@@ -67,7 +111,7 @@ class Assignment:
 
 def train_network(
     config: TrainingConfig, folder: Path, progress: Progress | None = None
-) -> dict[str, Any]:
+) -> FinishedTraining:
     """Train one network and return the record of the training.
 
     Args:
@@ -97,8 +141,8 @@ def train_network(
     state = fit(trained, loss, draw, plan, folder, Listeners(watch.report, watch.validate))
     watch.end(state)
     record = make_record(config, recipe, assignment, state)
-    record |= {"best": read_best(folder), "start": start}
-    _write_json(folder / RECORD_FILE, record)
+    record = replace(record, best=read_best(folder), start=start)
+    write_text(folder / RECORD_FILE, records.to_json(record, sort_keys=False))
     return record
 
 
@@ -143,7 +187,7 @@ def with_loss(
 
 def put_initial_weights(
     network: keras.Model, card: ModelCard, config: TrainingConfig
-) -> dict[str, Any] | None:
+) -> StartingWeights | None:
     """Put a bundle's weights into a new network; a checkpoint, where there is one, wins over them.
 
     Returns:
@@ -172,9 +216,8 @@ def put_initial_weights(
             )
             raise ConfigError(msg)
     assign_weights(network, bundle.weights, config.initial_weights)
-    record = asdict(old.training)
-    kept = ("sources", "iterations", "hours")
-    return {"weights_sha256": old.weights_sha256, **{key: record[key] for key in kept}}
+    made = old.training
+    return StartingWeights(old.weights_sha256, made.sources, made.iterations, made.hours)
 
 
 def make_plan(config: TrainingConfig, recipe: Recipe, n_items: int) -> FitPlan:
@@ -282,7 +325,7 @@ class Watch:
         step = checkpoint_step(self._folder)
         self._history = History(self._folder, first_step=step, tensorboard=config.tensorboard)
         best = read_best(self._folder)
-        self._validated = best["step"] if best and best["step"] <= step else 0
+        self._validated = best.step if best and best.step <= step else 0
         self._clock = time.monotonic() - self._history.seconds
 
     def report(self, step: int, loss: float, rate: float) -> None:
@@ -337,20 +380,20 @@ def checkpoint_step(folder: Path) -> int:
 
 def make_record(
     config: TrainingConfig, recipe: Recipe, assignment: Assignment, state: TrainingState
-) -> dict[str, Any]:
-    """Return what a model card says about the training, as plain JSON."""
+) -> FinishedTraining:
+    """Return what a model card says about the training."""
     device = describe_device()
-    return {
-        "card": json.loads(recipe.card.to_json()),
-        "config": asdict(config),
-        "sources": [asdict(source) for source in sources_of(assignment.train)],
-        "iterations": state.step,
-        "seconds": round(state.seconds, 1),
-        "seed": config.seed,
-        "hardware": f"{device['device']}, {device['cores']} cores, {device['backend']}",
-        "train_items": len(assignment.train),
-        "val_items": len(assignment.val),
-    }
+    return FinishedTraining(
+        card=json.loads(recipe.card.to_json()),
+        config=asdict(config),
+        sources=sources_of(assignment.train),
+        iterations=state.step,
+        seconds=round(state.seconds, 1),
+        seed=config.seed,
+        hardware=f"{device['device']}, {device['cores']} cores, {device['backend']}",
+        train_items=len(assignment.train),
+        val_items=len(assignment.val),
+    )
 
 
 def sources_of(items: Sequence[PackItem]) -> tuple[Source, ...]:
@@ -382,7 +425,8 @@ def _keep_choices(config: TrainingConfig, recipe: Recipe, folder: Path) -> None:
             raise ConfigError(msg)
         # a training older than an option was one without it
         defaults = json.loads(json.dumps(asdict(TrainingConfig())))
-        before = defaults | json.loads(path.read_text(encoding="utf-8"))
+        remedy = "choose another output folder"
+        before = defaults | (records.read(dict[str, Any], path, remedy, ConfigError) or {})
         differ = sorted(key for key in choices if before.get(key) != choices[key])
         if differ:
             msg = (
@@ -390,11 +434,7 @@ def _keep_choices(config: TrainingConfig, recipe: Recipe, folder: Path) -> None:
                 "resume with the same choices, or choose another output folder"
             )
             raise ConfigError(msg)
-    _write_json(path, choices)
-
-
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    write_text(path, json.dumps(data, indent=1) + "\n")
+    write_text(path, records.to_json(choices, sort_keys=False))
 
 
 def _small_shape(recipe: Recipe) -> tuple[int, int, int]:

@@ -76,6 +76,17 @@ def test_partial_is_assumed_beyond_the_ends_unless_stated(simple: Path) -> None:
         ("val.txt", "a\n", "expected one of them"),
         ("cases.json", '{"a": {"pateint": "x"}}', "pateint"),
         ("cases.json", "[", "not JSON"),
+        ("cases.json", "[]", "`object`, got `array`"),
+        (
+            "cases.json",
+            '{"a": {"partial": "L3"}}',
+            r"`array \| null`, got `str` - at `\$.partial`",
+        ),
+        (
+            "cases.json",
+            '{"a": {"sacrum": [1, 2]}}',
+            r"cases.json, a is .* length 3, got 2 - at `\$.sacrum`",
+        ),
     ],
 )
 def test_simple_layout_with_a_slip(simple: Path, name: str, text: str, found: str) -> None:
@@ -161,7 +172,10 @@ def test_catalog_layout(tmp_path: Path) -> None:
     assert case.landmarks is not None
     assert case.partial == frozenset()  # the file says that nothing is partial
     put_text(tmp_path / "CATALOG.csv", rows[0] + "\nx_a,ct,trian,S,MIT,\n")
-    with pytest.raises(DatasetError, match="x_a"):
+    with pytest.raises(DatasetError, match=r"line 2 .*'trian' - at `\$\.split`"):
+        discover(tmp_path)
+    put_text(tmp_path / "CATALOG.csv", "name,folder,split,source\nx_a,ct,train,S\n")
+    with pytest.raises(DatasetError, match=r"required field `licence`\); expected a table with"):
         discover(tmp_path)
 
 

@@ -50,9 +50,16 @@ def test_what_cannot_be_divided() -> None:
 
 def test_a_damaged_file(tmp_path: Path) -> None:
     path = tmp_path / "folds.json"
-    path.write_text("{}")
     with pytest.raises(DatasetError, match="no folds"):
+        Folds.read(path)
+    path.write_text("{}")
+    with pytest.raises(DatasetError, match="missing required field `parts`"):
         Folds.read(path)
     path.write_text(json.dumps({"seed": 0, "parts": [["a"], ["a"]]}))
     with pytest.raises(DatasetError, match="two folds"):
         Folds.read(path)
+    path.write_text(json.dumps({"seed": 0, "parts": [["a"], [1]]}))
+    with pytest.raises(DatasetError, match=r"`str`, got `int` - at `\$\.parts\[1\]\[0\]`"):
+        Folds.read(path)
+    path.write_text(json.dumps({"format": 1, "seed": 3, "parts": [["a"], ["b"]]}))
+    assert Folds.read(path) == Folds((("a",), ("b",)), 3)

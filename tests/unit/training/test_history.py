@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from payerseg.training.history import History, read_best
+from payerseg.errors import ArtifactError
+from payerseg.training.history import BestWeights, History, read_best
 
 
 def test_rows_after_the_last_checkpoint_are_done_again(tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_of_equal_scores_the_later_is_best(tmp_path: Path) -> None:
     history = History(tmp_path, first_step=0, tensorboard=False)
     assert history.is_best(10, 1.0, {})
     assert history.is_best(20, 1.0, {})
-    assert read_best(tmp_path)["step"] == 20
+    assert read_best(tmp_path).step == 20
 
 
 def test_best_is_remembered_but_not_from_the_future(tmp_path: Path) -> None:
@@ -38,8 +39,17 @@ def test_best_is_remembered_but_not_from_the_future(tmp_path: Path) -> None:
     assert not history.is_best(20, float("nan"), {})
     assert History(tmp_path, first_step=20, tensorboard=False).best == 0.5
     assert History(tmp_path, first_step=5, tensorboard=False).best == -np.inf
-    assert read_best(tmp_path) == {"step": 10, "score": 0.5, "figures": {"a": 1.0}}
+    assert read_best(tmp_path) == BestWeights(10, 0.5, {"a": 1.0})
     assert read_best(tmp_path / "nowhere") is None
+
+
+def test_a_damaged_record_of_the_best_is_named(tmp_path: Path) -> None:
+    history = History(tmp_path, first_step=0, tensorboard=False)
+    assert history.is_best(10, 0.5, {"a": 1.0, "b": float("nan")})
+    assert read_best(tmp_path).figures == {"a": 1.0}
+    (tmp_path / "best.json").write_text('{"step": "10", "score": 0.5, "figures": {}}')
+    with pytest.raises(ArtifactError, match=r"best\.json .*`int`, got `str` - at `\$\.step`"):
+        History(tmp_path, first_step=20, tensorboard=False)
 
 
 def events_of(folder: Path) -> list[Any]:

@@ -194,6 +194,16 @@ def test_damaged_packs_are_refused(packed: tuple[Path, PackReport], tmp_path: Pa
     (tmp_path / INDEX_FILE).write_text('{"format": 99}')
     with pytest.raises(DatasetError, match="99"):
         PackIndex.read(tmp_path)
+    index = json.loads((folder / INDEX_FILE).read_text())
+    index["items"][1]["marks"] = "five"
+    (tmp_path / INDEX_FILE).write_text(json.dumps(index))
+    with pytest.raises(DatasetError, match=r"`int`, got `str` - at `\$\.items\[1\]\.marks`"):
+        PackIndex.read(tmp_path)
+    index["items"] = []
+    (tmp_path / INDEX_FILE).write_text(
+        json.dumps({k: index[k] for k in ("format", "sampling", "items")})
+    )
+    assert PackIndex.read(tmp_path) == PackIndex((), index["sampling"])
     item = PackIndex.read(folder).items[0]
     damaged = tmp_path / "x.npz"
     damaged.write_bytes(item_path(folder, item).read_bytes()[:500])

@@ -87,7 +87,7 @@ def test_a_resumed_training_is_the_same_training(
     assert checkpoint_step(folder) == 5
     assert max(losses(folder)) == 8
     record = train_network(tiny(tiny_pack, num_workers=3), folder)
-    assert record["iterations"] == 12
+    assert record.iterations == 12
     expected, found = losses(straight), losses(folder)
     # the report at 6 covers step 6 alone after a resume at 5, steps 5 and 6 in a straight run
     same = sorted(set(expected) - {6})
@@ -160,7 +160,7 @@ def test_a_training_older_than_an_option_was_one_without_it(
     choices = json.loads((folder / "choices.json").read_text())
     del choices["deep_supervision"]
     (folder / "choices.json").write_text(json.dumps(choices))
-    assert train_network(tiny(tiny_pack), folder)["iterations"] == 12
+    assert train_network(tiny(tiny_pack), folder).iterations == 12
 
 
 def test_block_and_schedule_replace_the_recipes() -> None:
@@ -202,8 +202,8 @@ def test_every_network_trains_and_is_exported(
     config = tiny(tiny_pack, network, iterations=4, validate_every=4, **changes)
     record = train_network(config, folder, lambda *row: told.append(row))
     assert [row[:2] for row in told] == [(2, 4), (4, 4), (4, 4)]
-    assert record["best"]["step"] == 4
-    assert {s["licence"] for s in record["sources"]} == {"CC0"}
+    assert record.best.step == 4
+    assert {s.licence for s in record.sources} == {"CC0"}
     card = export_bundle(folder, tmp_path / "bundle", notes="a test")
     bundle = ModelBundle.open(tmp_path / "bundle", stage=network)
     assert bundle.card == card
