@@ -10,6 +10,7 @@ names are not those of the marked centres is wrong, too. Ends with 1 where a ver
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -17,24 +18,28 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
 import numpy as np
-from fault_cases import EVERYTHING, OK, Commands, Scans
+from fault_cases import EVERYTHING, PLACED, Commands, Scans
 
 from payerseg.domain.landmarks import Landmarks
 from payerseg.imaging.files import SCAN_ENDINGS
-from payerseg.results.artifacts import LANDMARKS_CSV, SCAN
+from payerseg.results.artifacts import CT, LANDMARKS_CSV, SCAN
 from payerseg.results.case_folder import CaseFolder
 from payerseg.results.formats import read_artifact
 
 LIMIT_S = 3600
 NAMED_MM = 20.0
+OK = "ok"
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 CRASHES = ("Traceback (most recent call last)", "this is a bug")
 SHARED = Path(os.environ.get("PAYERSEG_SHARED", Path(__file__).parents[1].parent / "shared"))
 RESULTS_OF = ("verse005", "verse006")
@@ -113,7 +118,38 @@ class Bench:
         return folder
 
 
-def scan_rows(bench: Bench, scans: list[Scans]) -> Iterator[Row]:
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One `payerseg run`: where its results lie, how each case ended, and all that it said."""
+
+    results: Path
+    code: int
+    cases: dict[str, dict[str, Any]]
+    notices: list[str]
+    output: str
+
+    def said(self, case: str) -> str:
+        """Return the message of a case; of the run where that has no such case."""
+        if case in self.cases:
+            return str(self.cases[case]["message"])
+        return (self.output.strip().splitlines() or [""])[-1]
+
+
+def run_scans(bench: Bench, inputs: Path, to_stage: str) -> Ran:
+    """Run the pipeline up to a stage; "" = all of it."""
+    results = bench.work()
+    until = ("--to-stage", to_stage) if to_stage else ()
+    done = bench.payerseg("run", inputs, "-o", results, "--json", *until)
+    output = done.stdout + done.stderr
+    try:
+        summary = json.loads(done.stdout)
+    except ValueError:
+        return Ran(results, done.returncode, {}, [], output)
+    cases = {case["case_id"]: case for case in summary["cases"]}
+    return Ran(results, done.returncode, cases, summary["notices"], output)
+
+
+def together_rows(bench: Bench, scans: list[Scans], to_stage: str) -> Iterator[Row]:
     """Run scripts that write whole scans together: networks are loaded once."""
     gathered, owners = bench.out / "in" / "_scans", dict[str, tuple[Scans, Path]]()
     shutil.rmtree(gathered, ignore_errors=True)
@@ -124,67 +160,102 @@ def scan_rows(bench: Bench, scans: list[Scans]) -> Iterator[Row]:
             case = item.alias + path.name.removesuffix(".nii.gz")
             (gathered / f"{case}.nii.gz").symlink_to(path)
             owners[case] = item, path
-    results = bench.work()
-    ended = _cases(bench.payerseg("run", gathered, "-o", results, "--json"))
+    ran = run_scans(bench, gathered, to_stage)
     for case, (item, path) in owners.items():
-        yield judge(item, case, ended, results, truth_of(path))
+        yield judge(item, case, ran, truth=truth_of(path))
 
 
 def folder_rows(bench: Bench, item: Scans) -> Iterator[Row]:
-    """Run one script's folder, or each of its studies, up to preparation."""
+    """Run one script's folder."""
+    folder = bench.make(item.script, item.arguments) / item.folder
+    names = (path.name for path in folder.iterdir() if path.is_file() and not path.is_symlink())
+    found = sorted({_stem(name) for name in names if name.endswith(SCAN_ENDINGS)})
+    ran = run_scans(bench, folder, item.to_stage)
+    for case in found:
+        yield judge(item, case, ran)
+
+
+def study_rows(bench: Bench, item: Scans) -> Iterator[Row]:
+    """Run each folder of a script by itself; a row each, of the worst of its cases."""
     out = bench.make(item.script, item.arguments)
-    folders = (
-        sorted(path for path in out.iterdir() if path.is_dir())
-        if item.studies
-        else [out / item.folder]
-    )
-    for folder in folders:
-        results = bench.work()
-        words = ("-o", results, "--json", "--to-stage", "preparation")
-        done = bench.payerseg("run", folder, *words)
-        ended = _cases(done)
-        if item.studies:
-            cases = [case for case in ended if case] or [folder.name]
-            rows = [judge(item, case, ended, results, {}, folder.name) for case in cases]
-            wrong = [row for row in rows if not row.right]
-            yield (wrong or rows)[0]
-            continue
-        names = (path.name for path in folder.iterdir() if path.is_file() and not path.is_symlink())
-        found = sorted({_stem(name) for name in names if name.endswith(SCAN_ENDINGS)})
-        for case in found:
-            yield judge(item, case, ended, results, {})
+    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
+        ran = run_scans(bench, folder, item.to_stage)
+        rows = [judge(item, case, ran, folder.name) for case in sorted(ran.cases) or [""]]
+        outcomes = Counter(row.outcome for row in rows)
+        told = [f"{count} x {name}" if len(rows) > 1 else name for name, count in outcomes.items()]
+        yield replace(min(rows, key=lambda row: row.right), outcome=", ".join(told))
 
 
 def judge(
     item: Scans,
     case: str,
-    ended: dict[str, dict[str, Any]],
-    results: Path,
-    truth: dict[str, np.ndarray],
+    ran: Ran,
     folder: str = "",
+    truth: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> Row:
-    """Hold one case against what is right for it."""
-    name = folder or case
-    if case not in ended:
-        outcome, message = (
-            ended.get("", {}).get("status", "no outcome"),
-            ended.get("", {}).get("message", ""),
-        )
-    else:
-        outcome, message = ended[case]["status"], ended[case]["message"]
-    right = next(r for r in item.rights if fnmatch(name.removeprefix(item.alias), r.case))
+    """Hold one case against what is right for it.
+
+    Args:
+        item: its script.
+        case: its id; "" where the run has no case.
+        ran: the run.
+        folder: its study; "" where it has none.
+        truth: marked centres by name, where names are to be held against them.
+    """
+    names = (folder, f"{folder}/{case}") if folder else (case.removeprefix(item.alias),)
+    right = next(r for r in item.rights if any(fnmatch(name, r.case) for name in names))
+    outcome = ran.cases[case]["status"] if case in ran.cases else f"exit {ran.code}"
+    record = CaseFolder(ran.results / case, case)
+    path = record.path(SCAN)
+    scan = read_artifact(SCAN, path) if case and path.is_file() else None
+    said = [ran.said(case), *ran.notices]
+    said += [f"{note.code}: {note.message}" for note in scan.notes] if scan is not None else []
     faults = [] if any(fnmatch(outcome, s) for s in right.statuses) else ["status"]
-    if right.says and not re.search(right.says, message, re.IGNORECASE):
+    faults += ["exit 1"] if ran.code == 1 else []
+    faults += [f"says {text!r}" for text in CRASHES if text in ran.output]
+    if right.says and not re.search(right.says, "\n".join(said), re.IGNORECASE):
         faults.append(f"does not say {right.says!r}")
-    faults += [text for text in CRASHES if text in message]
-    record = CaseFolder(results / case, case)
-    if right.slices and record.path(SCAN).is_file():
-        slices = max(read_artifact(SCAN, record.path(SCAN)).ct_grid.shape[0], 0)
-        faults += [f"{slices} slices, expected {right.slices}"] if slices != right.slices else []
-    if outcome == OK and truth and record.path(LANDMARKS_CSV).is_file():
+    if right.finds and sorted(ran.cases) != sorted(right.finds):
+        faults.append(f"finds {sorted(ran.cases)}")
+    if right.slices and scan is not None and scan.ct_grid.shape[0] != right.slices:
+        faults.append(f"{scan.ct_grid.shape[0]} slices, expected {right.slices}")
+    if right.same_as and not _is_same(record, right.same_as):
+        faults.append(f"its CT is not that of {right.same_as}")
+    stages = ran.cases.get(case, {}).get("stages", {})
+    peak_mb = max((stage["peak_rss_mb"] for stage in stages.values()), default=0)
+    faults += [f"takes {peak_mb} MB"] if right.peak_mb and peak_mb > right.peak_mb else []
+    if outcome in (OK, PLACED) and truth:
         faults += wrong_names(read_artifact(LANDMARKS_CSV, record.path(LANDMARKS_CSV)), truth)
-    said = f"{', '.join(faults)}: {message}" if faults else message
-    return Row(item.alias + item.script, name, outcome, not faults, said)
+    if right.hides and (right.hides in ran.output or _holds(ran.results, right.hides)):
+        faults.append(f"shows {right.hides!r}")
+    faults += [f"{name} has a formula" for name in tables_with_formulas(ran.results)]
+    name = folder or case
+    told = ran.said(case) if case in ran.cases or faults else ""
+    return Row(item.alias + item.script, name, outcome, not faults, "; ".join([*faults, told]))
+
+
+def _is_same(record: CaseFolder, other: str) -> bool:
+    """Tell whether the prepared CTs of two cases are equal to 1 HU, in shape and spacing."""
+    sibling = CaseFolder(record.root.with_name(other), other)
+    one, two = (read_artifact(CT, folder.path(CT)) for folder in (record, sibling))
+    spacing = np.subtract(one.grid.spacing_mm, two.grid.spacing_mm)
+    same_grid = one.grid.shape == two.grid.shape and np.abs(spacing).max() < 1e-3
+    return same_grid and bool(np.abs(np.subtract(one.array, two.array, dtype=float)).max() <= 1)
+
+
+def _holds(folder: Path, text: str) -> bool:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return any(text.encode() in path.read_bytes() for path in files)
+
+
+def tables_with_formulas(results: Path) -> list[str]:
+    """Return the tables of a results folder with a case id that a spreadsheet would compute."""
+    found = []
+    for path in sorted(results.glob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            if any(row[0].startswith(FORMULA_STARTS) for row in csv.reader(file) if row):
+                found.append(path.name)
+    return found
 
 
 def command_rows(bench: Bench, item: Commands) -> Iterator[Row]:
@@ -203,15 +274,12 @@ def command_rows(bench: Bench, item: Commands) -> Iterator[Row]:
             words = [word.format(work=bench.work(), **places) for word in shlex.split(command)]
             done = bench.payerseg(*words)
             text = done.stdout + done.stderr
-            wanted = next(
-                (say for name, say in item.says.items() if fnmatch(folder.name, name)), ""
-            )
-            faults = [crash for crash in CRASHES if crash in text]
-            faults += [] if done.returncode in item.codes else [f"expected {item.codes}"]
-            faults += [] if re.search(wanted, text) else [f"does not say {wanted!r}"]
-            last = text.strip().splitlines()[-1:] or [""]
-            case = f"{folder.name}: {words[0]}"
-            said = f"{', '.join(faults)}: {last[0]}" if faults else last[0]
+            right = next(r for r in item.rights if fnmatch(folder.name, r.case))
+            faults = [f"says {crash!r}" for crash in CRASHES if crash in text]
+            faults += [] if done.returncode in right.codes else [f"expected {right.codes}"]
+            faults += [] if re.search(right.says, text) else [f"does not say {right.says!r}"]
+            last = text.strip().splitlines()[-1:]
+            said, case = "; ".join([*faults, *last]), f"{folder.name}: {words[0]}"
             yield Row(item.script, case, f"exit {done.returncode}", not faults, said)
 
 
@@ -234,34 +302,22 @@ def wrong_names(found: Landmarks, truth: dict[str, np.ndarray]) -> list[str]:
     return wrong
 
 
-def _cases(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
-    """Return what a run says of its cases; under "" what it says where it refused."""
-    crashed = done.returncode == 1 or any(text in done.stdout + done.stderr for text in CRASHES)
-    said = (done.stderr.strip().splitlines() or [""])[-1]
-    try:
-        summary = json.loads(done.stdout)
-    except ValueError:
-        return {"": {"status": f"exit {done.returncode}", "message": done.stderr[-2000:]}}
-    cases = {case["case_id"]: case for case in summary["cases"]}
-    if crashed:
-        cases = {name: case | {"status": "crash", "message": said} for name, case in cases.items()}
-    return cases | {"": {"status": f"exit {done.returncode}", "message": said}}
-
-
 def _stem(name: str) -> str:
     return re.sub(r"\.(nii\.gz|nii|mha|mhd|nrrd)$", "", name)
 
 
 def rows_of(bench: Bench, items: list[Scans | Commands]) -> Iterator[Row]:
     """Run everything that is declared for these scripts."""
-    whole = [item for item in items if isinstance(item, Scans) and not item.to_preparation]
-    if whole:
-        yield from scan_rows(bench, whole)
+    scans = [item for item in items if isinstance(item, Scans)]
+    together = [item for item in scans if item.layout == "together"]
+    for stage in dict.fromkeys(item.to_stage for item in together):
+        yield from together_rows(bench, [i for i in together if i.to_stage == stage], stage)
+    for item in scans:
+        if item.layout != "together":
+            yield from (folder_rows if item.layout == "folder" else study_rows)(bench, item)
     for item in items:
         if isinstance(item, Commands):
             yield from command_rows(bench, item)
-        elif item.to_preparation:
-            yield from folder_rows(bench, item)
 
 
 @click.command()

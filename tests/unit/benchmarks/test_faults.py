@@ -19,32 +19,66 @@ def faults(repository, monkeypatch):
 
 
 @pytest.fixture
-def item(faults):
-    right = importlib.import_module("fault_cases").Right
-    rights = right(("failed_*",), case="bad_*"), right(("ok", REVIEW), "metal|^$")
-    return faults.Scans("script", rights)
+def cases():
+    return importlib.import_module("fault_cases")
+
+
+@pytest.fixture
+def item(cases):
+    rights = cases.Right(("failed_*",), case="bad_*"), cases.Right(("ok", REVIEW), "metal|^$")
+    return cases.Scans("script", rights)
+
+
+def ran(faults, results, cases=None, code=0, output=""):
+    return faults.Ran(results, code, cases or {}, [], output)
 
 
 def test_every_case_has_an_expectation(faults):
     for item in faults.EVERYTHING:
-        if isinstance(item, faults.Scans):
-            assert item.rights[-1].case == "*", item.script
+        assert item.rights[-1].case == "*", item.script
+
+
+def test_every_script_is_declared(faults, shared_dir):
+    scripts = {path.stem for path in (shared_dir / "cases").glob("*.py")} - {"_parts"}
+    assert scripts == {item.script for item in faults.EVERYTHING}
 
 
 @pytest.mark.parametrize(
     ("case", "status", "message", "right"),
     [
-        ("a", "ok", "", True), ("a", REVIEW, "12 ml of metal", True), ("a", REVIEW, "doubt", False),
+        ("a", REVIEW, "", True), ("a", REVIEW, "12 ml of metal", True), ("a", REVIEW, "doubt", False),
         ("a", "no_spine", "", False), ("bad_a", "ok", "", False), ("bad_a", "failed_x_y", "", True),
-        ("bad_a", "failed_x_bug", "TypeError: this is a bug", False),
     ],
 )  # fmt: skip
 def test_outcomes_are_held_against_what_is_right(
     faults, item, tmp_path, case, status, message, right
 ):
     ended = {case: {"status": status, "message": message}}
-    assert faults.judge(item, case, ended, tmp_path, {}).right is right
-    assert not faults.judge(item, case, {}, tmp_path, {}).right
+    assert faults.judge(item, case, ran(faults, tmp_path, ended)).right is right
+    assert not faults.judge(item, case, ran(faults, tmp_path, ended, code=1)).right
+    crashed = ran(faults, tmp_path, ended, output="KeyError: this is a bug")
+    assert not faults.judge(item, case, crashed).right
+    assert not faults.judge(item, case, ran(faults, tmp_path)).right
+
+
+def test_cases_of_a_study_that_nobody_expects_are_wrong(faults, cases, tmp_path):
+    both = {name: {"status": "ok_x", "message": ""} for name in "ab"}
+    for finds, right in ((("a", "b"), True), (("a",), False), ((), True)):
+        item = cases.Scans("script", (cases.Right(("ok_x",), finds=finds),), layout="studies")
+        assert faults.judge(item, "a", ran(faults, tmp_path, both), "study").right is right
+
+
+def test_what_must_not_be_shown_and_formulas_are_found(faults, cases, tmp_path):
+    item = cases.Scans("script", (cases.Right(("ok_x",), hides="DOE"),))
+    ended = {"a": {"status": "ok_x", "message": ""}}
+    assert faults.judge(item, "a", ran(faults, tmp_path, ended)).right
+    assert not faults.judge(item, "a", ran(faults, tmp_path, ended, output="of DOE^J")).right
+    (tmp_path / "summary.csv").write_text("case_id,status\n'=1+1,ok\n")
+    assert faults.judge(item, "a", ran(faults, tmp_path, ended)).right
+    (tmp_path / "summary.csv").write_text("case_id,status\n=1+1,ok\n")
+    assert not faults.judge(item, "a", ran(faults, tmp_path, ended)).right
+    (tmp_path / "summary.csv").write_text("case_id,status\nDOE,ok\n")
+    assert not faults.judge(item, "a", ran(faults, tmp_path, ended)).right
 
 
 def test_names_are_held_against_the_marked_centres(faults, tmp_path):
