@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -163,7 +164,10 @@ def _fault_of(case_id: str) -> str:
         return "would take the place of that file of the results"
     if case_id.startswith("."):
         return "begins with a dot, which hides it among the results or leads out of them"
-    n_bytes = len(os.fsencode(case_id))
+    try:
+        n_bytes = len(os.fsencode(case_id))
+    except UnicodeEncodeError as error:
+        return f"cannot be written in {error.encoding}, the encoding of names here"
     if n_bytes > MOST_ID_BYTES:
         return (
             f"is {n_bytes} bytes long; its results' names would be too long beyond {MOST_ID_BYTES}"
@@ -286,7 +290,9 @@ def _judge(case_id: str, files: list[Path]) -> Case | Refusal:
     first = files[0]
     if not _is_text(str(first)):
         shown = _spelled(str(first))
-        message = f"{shown} is no valid UTF-8, so no result can be named after it; rename it"
+        encoding = sys.getfilesystemencoding()
+        cure = "rename it" if encoding == "utf-8" else "set PYTHONUTF8=1"
+        message = f"{shown} is no valid {encoding}, so no result can be named after it; {cure}"
         return Refusal(_spelled(case_id), Path(shown), "usage", message)
     fault = _fault_of(case_id)
     if fault:

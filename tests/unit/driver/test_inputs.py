@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,17 @@ def test_a_name_that_is_no_text_is_refused_by_kind_and_no_other(tmp_path):
     assert (refusal.case_id, refusal.kind) == ("caf\\xe9", "usage")
     assert refusal.message.isprintable()
     assert str(refusal.image).isprintable()
+
+
+def test_a_name_that_the_locale_cannot_read_is_refused_with_the_cure(tmp_path, monkeypatch):
+    touch(tmp_path, os.fsdecode(b"caf\xe9.nii"))
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    (refusal,) = discover_cases([tmp_path]).refusals
+    assert refusal.message.endswith(
+        "is no valid ascii, so no result can be named after it; set PYTHONUTF8=1"
+    )
+    monkeypatch.setattr(os, "fsencode", lambda name: name.encode("ascii"))
+    assert not may_have_folder("café")
 
 
 def test_names_that_differ_in_case_only_are_told(tmp_path):
