@@ -17,10 +17,13 @@ REVIEW = "ok_needs_review"
 DONE, DOUBTED = f"done_to_{PREPARATION}", f"done_to_{PREPARATION}_needs_review"
 READ = (DONE, DOUBTED)
 PLACED = f"done_to_{NAMES}"
-NAMED = (PLACED, f"{PLACED}_needs_review")
+NAMED = (PLACED, f"{PLACED}_needs_review", REVIEW)
+"""Named, or in need of a look where no vertebra could be named; never without a word."""
 REFUSED = ("failed_preparation_*",)
 NOT_HU = "failed_preparation_not_hounsfield"
 UNUSABLE = ("failed_preparation_*", "exit 2", "exit 3")
+OF_RESULTS = ("damaged_state", "landmark_edits")
+"""Scripts that damage finished results: `tests/end_to_end/test_damaged_state.py` tries them in one process."""
 USAGE = "failed_preparation_usage"
 NO_CRASH = (0, 2, 3)
 
@@ -96,17 +99,15 @@ class Commands:
     Attributes:
         script: of `shared/cases`.
         commands: words after `payerseg`; "{out}" is the script's OUT, "{folder}" each match of `each`,
-            "{work}" a fresh folder, "{case}" the first case of finished results.
+            "{work}" a fresh folder.
         each: a pattern below OUT; the commands run for each match.
         rights: the first that fits the folder counts.
-        of_results: OUT is finished results, and the damaged copies lie beside it.
     """
 
     script: str
     commands: tuple[str, ...]
     each: str = ""
     rights: tuple[Ends, ...] = (Ends(),)
-    of_results: bool = False
 
 
 def scan(
@@ -132,7 +133,7 @@ VALUES = (
     scan("half_scale_values", *REFUSED, DOUBTED, says="half|Hounsfield"),
     scan("inverted_values", NOT_HU),
     scan("low_dose_noise", *NAMED, to_stage=NAMES),
-    scan("metal", *NAMED, to_stage=NAMES),
+    scan("metal", *NAMED, says="^done up to|ml of metal", to_stage=NAMES),
     scan("mr_like", NOT_HU, DOUBTED),
     scan("offset_lost_noisy_air", *READ, NOT_HU, says="1024|Hounsfield"),
     scan("offset_lost_round_field", *READ, says="1024"),
@@ -271,7 +272,7 @@ STUDIES = (
         "totalsegmentator": Right((DONE,), finds=("s0001", "s0002")),
         "nnunet": Right((DONE,), finds=("spine_001",)),
         "nested": Right((DONE,), finds=("a_b_c_scan", "d_scan")),
-        "mixed": Right((DONE,), "ct.nii.gz|patient2"),
+        "mixed": Right((DONE,), finds=("mixed", "patient2")),
         "*": Right((DONE,), finds=("s0001",)),
     }), layout="studies"),
 )  # fmt: skip
@@ -297,18 +298,12 @@ STATES = (
         "bundles", ("weights verify {folder} --stage spine_localization",), "*",
         (Ends((0,), case="big_endian"), Ends((0, 2, 3), case="extra_group"), Ends((2, 3))),
     ),
-    Commands(
-        "landmark_edits",
-        ("stage vertebrae_segmentation {folder} --only-case {case} --then-later",),
-        "csv_*", of_results=True,
-    ),
-    Commands(
-        "damaged_state",
-        (
-            "status {folder}", "run {inputs} -o {folder} --dry-run", "report {folder}",
-            "export {folder} --to flat -o {work}", "evaluate {folder} --truth {truth}",
-        ),
-        "*", of_results=True,
-    ),
 )  # fmt: skip
-EVERYTHING: tuple[Scans | Commands, ...] = (*VALUES, *HEADERS, *PLACES, *FILES, *STUDIES, *STATES)
+EVERYTHING: tuple[Scans | Commands, ...] = (
+    *VALUES,
+    *HEADERS,
+    *PLACES,
+    *FILES,
+    *STUDIES,
+    *STATES,
+)

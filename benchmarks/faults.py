@@ -37,13 +37,14 @@ from payerseg.results.case_folder import CaseFolder
 from payerseg.results.formats import read_artifact
 
 LIMIT_S = 3600
+CHATTER = re.compile(r"[IWE]\d{4} |WARNING: All log messages")
+"""Lines of the engine's native libraries."""
 NAMED_MM = 20.0
 OK = "ok"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 CRASHES = ("Traceback (most recent call last)", "this is a bug")
-SHARED = Path(os.environ.get("PAYERSEG_SHARED", Path(__file__).parents[1].parent / "shared"))
-RESULTS_OF = ("verse005", "verse006")
-"""Scans of the shared data whose finished results are damaged."""
+REPOSITORY = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("PAYERSEG_SHARED", REPOSITORY.parent / "shared"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Bench:
         command = [sys.executable, "-m", "payerseg", *map(str, words)]
         done = subprocess.run(
             command, capture_output=True, check=False, timeout=LIMIT_S, cwd=self.out,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         )  # fmt: skip
         output, errors = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
         return subprocess.CompletedProcess(command, done.returncode, output, errors)
@@ -100,21 +101,6 @@ class Bench:
         self._works += 1
         folder = self.out / "work" / f"{self._works:03d}"
         shutil.rmtree(folder, ignore_errors=True)
-        return folder
-
-    def results(self) -> Path:
-        """Return finished results of a few scans; their inputs and truth lie beside them."""
-        folder = self.out / "finished"
-        if not (folder / RESULTS_OF[0] / "status.json").is_file():
-            for kind, place, ending in (
-                ("ct", "finished_in", ""),
-                ("masks", "finished_truth", "_seg"),
-            ):
-                (self.out / place).mkdir(parents=True, exist_ok=True)
-                for name in RESULTS_OF:
-                    source = self.shared / "data" / kind / f"{name}{ending}.nii.gz"
-                    shutil.copy(source, self.out / place / source.name)
-            self.payerseg("run", self.out / "finished_in", "-o", folder)
         return folder
 
 
@@ -260,25 +246,19 @@ def tables_with_formulas(results: Path) -> list[str]:
 
 def command_rows(bench: Bench, item: Commands) -> Iterator[Row]:
     """Run commands of which none may crash."""
-    out = bench.results() if item.of_results else bench.make(item.script)
-    if item.of_results:
-        bench.make(item.script, into=f"../{out.name}")
-        out = out.with_name(f"{out.name}_damaged")
+    out = bench.make(item.script)
     folders = sorted(out.glob(item.each)) if item.each else [out]
     for folder in folders:
-        places = {
-            "out": out, "folder": folder, "case": RESULTS_OF[0],
-            "inputs": bench.out / "finished_in", "truth": bench.out / "finished_truth",
-        }  # fmt: skip
         for command in item.commands:
-            words = [word.format(work=bench.work(), **places) for word in shlex.split(command)]
+            places = {"out": out, "folder": folder, "work": bench.work()}
+            words = [word.format(**places) for word in shlex.split(command)]
             done = bench.payerseg(*words)
             text = done.stdout + done.stderr
             right = next(r for r in item.rights if fnmatch(folder.name, r.case))
             faults = [f"says {crash!r}" for crash in CRASHES if crash in text]
             faults += [] if done.returncode in right.codes else [f"expected {right.codes}"]
             faults += [] if re.search(right.says, text) else [f"does not say {right.says!r}"]
-            last = text.strip().splitlines()[-1:]
+            last = [line for line in text.splitlines() if line and not CHATTER.match(line)][-1:]
             said, case = "; ".join([*faults, *last]), f"{folder.name}: {words[0]}"
             yield Row(item.script, case, f"exit {done.returncode}", not faults, said)
 

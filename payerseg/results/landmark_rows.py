@@ -60,6 +60,10 @@ def parse_rows(text: str, source: str) -> tuple[LandmarkRow, ...]:
     if not lines:
         msg = f"{source} is empty; expected a first line {','.join(COLUMNS)}"
         raise ArtifactError(msg)
+    damaged = next((number for number, line in lines if "\0" in line), None)
+    if damaged is not None:
+        msg = f"{source}, line {damaged}: holds NUL bytes; the file is damaged, or no table of text"
+        raise ArtifactError(msg)
     separator = max(",;\t", key=lines[0][1].count)
     reader = csv.reader((line for _, line in lines), delimiter=separator, skipinitialspace=True)
     marks: dict[Vertebra, LandmarkRow] = {}

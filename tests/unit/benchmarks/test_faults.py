@@ -38,9 +38,9 @@ def test_every_case_has_an_expectation(faults):
         assert item.rights[-1].case == "*", item.script
 
 
-def test_every_script_is_declared(faults, shared_dir):
+def test_every_script_is_declared(cases, shared_dir):
     scripts = {path.stem for path in (shared_dir / "cases").glob("*.py")} - {"_parts"}
-    assert scripts == {item.script for item in faults.EVERYTHING}
+    assert scripts == {item.script for item in cases.EVERYTHING} | {*cases.OF_RESULTS}
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def test_what_can_be_understood_is_used(folder, name):
         (HEAD + "1" * 5000 + ",1,2,3,1,\n", "line 2"),
         (HEAD + "\u00b2,1,2,3,1,\n", "line 2"),
         (HEAD + '"L1,1,2,3,1,\n', "line 2: no X"),
+        (HEAD + "L1,1,2,3,1,\0\n", "line 2: holds NUL bytes"),
         ((HEAD + ROWS).encode("utf-16"), "cannot be read as UTF-8"),
         ((HEAD + ROWS).encode() + b"# caf\xe9\n", "cannot be read as UTF-8"),
         (HEAD + "L1,1e300,2,3,1,\n", "L1 at 1e+300, 2, 3 mm lies outside the scan"),
