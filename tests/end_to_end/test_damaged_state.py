@@ -237,3 +237,38 @@ def test_every_damage_has_a_truthful_outcome(finished, tmp_path, capsys, name, r
     assert not lost, f"a person's work is gone: {lost}"
     if codes["run"] == 0 and not name.startswith("stranger_"):
         assert codes["status after"] == 0, outcomes["status after"][1]
+
+
+USED = ("csv_semicolon", "csv_bom", "csv_blanks", "csv_header_only")
+EITHER = ("csv_cr", "csv_renamed", "csv_folder")
+"""Old line ends beside one point, a level that the spine may have, and what is no table."""
+
+
+@pytest.mark.skipif(not DAMAGES, reason=f"no cases/damaged_state.py in {SHARED}")
+@pytest.mark.parametrize("name", [n for n in DAMAGES if n.startswith("csv_")] or ["none"])
+def test_an_edited_table_is_used_or_refused_before_anything(finished, tmp_path, capsys, name):
+    root, flags = finished
+    copy = tmp_path / "out"
+    shutil.copytree(root / "out", copy)
+    DAMAGES[name](copy / DAMAGED)
+    before = {
+        path: path.read_bytes() for path in (copy / DAMAGED).rglob("step*/*.*") if path.is_file()
+    }
+    words = ("stage", "vertebrae_segmentation", copy, "--only-case", DAMAGED, "--then-later")
+    code, said = call(capsys, *words, *flags)
+    table = copy / DAMAGED / "step2_vertebrae_localization" / "landmarks.csv"
+    assert before.get(table) == (table.read_bytes() if table.is_file() else None), (
+        "the edit is gone"
+    )
+    if name in EITHER:
+        assert code in (0, 3), said
+        return
+    assert code == (0 if name in USED else 3), said
+    status = json.loads((copy / DAMAGED / "status.json").read_text())
+    if name in USED:
+        assert status["stages"]["vertebrae_localization"]["state"] == "edited"
+        assert status["status"] == ("ok_needs_review" if name == "csv_header_only" else "ok")
+        return
+    assert status["status"] == "ok", "the word of before, with the refusal beside it"
+    assert "landmarks.csv" in status["message"]
+    assert all(path.read_bytes() == content for path, content in before.items())
