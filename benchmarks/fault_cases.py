@@ -23,7 +23,7 @@ REFUSED = ("failed_preparation_*",)
 NOT_HU = "failed_preparation_not_hounsfield"
 UNUSABLE = ("failed_preparation_*", "exit 2", "exit 3")
 OF_RESULTS = ("damaged_state", "landmark_edits")
-"""Scripts that damage finished results: `tests/end_to_end/test_damaged_state.py` tries them in one process."""
+"""Scripts that damage finished results; `tests/end_to_end/test_damaged_state.py` tries what they do."""
 USAGE = "failed_preparation_usage"
 NO_CRASH = (0, 2, 3)
 
