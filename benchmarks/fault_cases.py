@@ -154,7 +154,7 @@ HEADERS = (
         arguments=("--ct", "{data}/ct/sts_037.nii.gz"),
     ),
     scan("last_axis_of_one", DONE),
-    scan("mouse_sized", *REFUSED, DOUBTED),
+    scan("mouse_sized", *REFUSED, *NAMED[1:], "no_spine", to_stage=NAMES),
     scan("no_codes_lps_data", DOUBTED, says="orientation"),
     scan("pixel_stack_identity_matrix", *REFUSED, DOUBTED, says="unit matrix"),
     scan("rotated_with_zero_fill", *NAMED, to_stage=NAMES),

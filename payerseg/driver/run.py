@@ -32,14 +32,7 @@ from payerseg.driver.prune import prune_case
 from payerseg.driver.run_folder import RunFolder, new_run_id
 from payerseg.driver.settings import RunSettings, StagePlan
 from payerseg.driver.stage_run import StageRun, outcome_of
-from payerseg.errors import (
-    ArtifactError,
-    GridMismatch,
-    InputError,
-    OutOfResources,
-    PayersegError,
-    UsageError,
-)
+from payerseg.errors import ArtifactError, OutOfResources, PayersegError, UsageError
 from payerseg.results.case_folder import PARTIAL_FOLDER, Case
 from payerseg.results.fingerprint import HashMemo
 from payerseg.results.manifest import StageManifest
@@ -50,9 +43,6 @@ from payerseg.stagekit.protocol import ExitCode
 
 STILL_TRUE = {StageState.FRESH, StageState.EDITED}
 NOT_REPLACED = "results that a person edited are kept (--force replaces them and keeps a copy)"
-_OF_AN_EDIT: tuple[type[PayersegError], ...] = (ArtifactError, GridMismatch, InputError)
-OF_AN_EDIT = frozenset(e.kind for e in (*_OF_AN_EDIT, *InputError.__subclasses__()))
-"""Kinds of failure for which the edit is to blame, not the program or the machine."""
 BLOCKING = {
     StageState.FAILED: "failed",
     StageState.REFUSED: "was edited in a way that cannot be used",
@@ -274,10 +264,7 @@ class PipelineRun:
             self._processes += run.processes
             for case_id, outcome in run.outcomes.items():
                 state = outcome.state
-                if state is StageState.DONE:
-                    state = StageState.EDITED
-                elif outcome.kind in OF_AN_EDIT:
-                    state = StageState.REFUSED
+                state = StageState.EDITED if state is StageState.DONE else state
                 self._records[case_id].stages[plan.spec.name] = replace(outcome, state=state)
 
     def _passes_by(self, record: CaseRecord, plan: StagePlan) -> bool:

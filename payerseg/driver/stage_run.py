@@ -15,7 +15,7 @@ from payerseg.driver.outcome import ProcessRecord
 from payerseg.driver.run_folder import EventLog, RequestFiles, RunFolder
 from payerseg.driver.settings import RunSettings, StagePlan
 from payerseg.driver.supervisor import Child, ChildEnd, Command, EndedBy, Event, Timers
-from payerseg.errors import ArtifactError
+from payerseg.errors import ArtifactError, GridMismatch, InputError, PayersegError
 from payerseg.results.case_folder import Case
 from payerseg.results.fingerprint import scan_bytes
 from payerseg.results.manifest import StageManifest
@@ -26,6 +26,9 @@ from payerseg.stagekit.protocol import CaseRequest, EventName, StageRequest
 
 CRASH_KINDS = {EndedBy.STARTUP: "timeout", EndedBy.SILENCE: "frozen", EndedBy.CASE: "timeout"}
 CRASHED_KIND = "crashed"
+_OF_AN_EDIT: tuple[type[PayersegError], ...] = (ArtifactError, GridMismatch, InputError)
+OF_AN_EDIT = frozenset(e.kind for e in (*_OF_AN_EDIT, *InputError.__subclasses__()))
+"""Kinds of failure for which a person's edit is to blame, not the program or the machine."""
 CASE_S_VOXELS = 150e6
 """Scan size that `driver.case_s` is meant for."""
 
@@ -194,7 +197,9 @@ class StageRun:
 
     def _settle(self, case_id: str, outcome: StageOutcome) -> None:
         reasons = self._reasons.get(case_id, ())
-        outcome = replace(outcome, reasons=reasons)
+        refused = self._takes_over and outcome.kind in OF_AN_EDIT
+        state = StageState.REFUSED if refused else outcome.state
+        outcome = replace(outcome, state=state, reasons=reasons)
         self._outcomes[case_id] = outcome
         self._clock.case_ended()
         self._listener(CaseEnded(case_id, self._plan.spec.name, outcome, self._clock.now()))
