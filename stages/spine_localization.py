@@ -9,7 +9,7 @@ from payerseg.inference.predictor import Predictor
 from payerseg.networks.bundle import ModelBundle
 from payerseg.postprocess.spine_box import box_rule, find_spine_box
 from payerseg.preprocess.inputs import spine_input
-from payerseg.report.projections import spine_projection
+from payerseg.report.figures import spine_projection
 from payerseg.results.artifacts import CT, SPINE_BOX, SPINE_HEATMAP, STAGE1_PROJECTION
 from payerseg.stagekit.case_work import CaseWork
 from payerseg.stagekit.catalog import SPINE_LOCALIZATION

@@ -21,7 +21,7 @@ from payerseg.postprocess.naming import (
 from payerseg.postprocess.spine_box import why_unnamed
 from payerseg.postprocess.spine_prior import SpinePrior
 from payerseg.preprocess.inputs import vertebrae_input
-from payerseg.report.projections import spine_projection
+from payerseg.report.figures import spine_projection
 from payerseg.results.artifacts import (
     CANDIDATES,
     CT,

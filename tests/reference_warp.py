@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from payerseg.training.augment_reference import N_NODES, ReferenceDraws, rotation_matrix
+from payerseg.training.augment_reference import N_NODES, ReferenceDraws, reference_rotation
 
 N_CELLS = 3
 
@@ -51,7 +51,7 @@ class ReferenceWarp:
         middle = (np.asarray(self.size_xyz) - 1) * np.asarray(self.spacing_mm) / 2
         sign = np.where(draws.flip > 0, -1.0, 1.0)
         v = (points - middle) * sign * (1 + draws.axis_scale) * (1 + draws.scale)
-        return v @ rotation_matrix(draws.rotation_rad).T + draws.shift_mm + self.center_mm
+        return v @ reference_rotation(draws.rotation_rad).T + draws.shift_mm + self.center_mm
 
     def displacement_mm(self, points_mm: np.ndarray) -> np.ndarray:
         """Return the elastic displacement (n, 3) mm at output points (n, 3) mm.

@@ -107,8 +107,8 @@ def evaluate(results: Path, output: Path | None, compare: Path | None, **options
     A case whose result cannot be used counts as missed; one whose truth cannot be used is not scored.
     Both are named, the other cases are scored, and the exit code is 3.
     """
-    from payerseg.evaluation.comparison import compare as compare_scores
     from payerseg.evaluation.evaluation_report import summarize, write_evaluation
+    from payerseg.evaluation.tables import compare as compare_scores
 
     task = _task(options)
     draws, seed = options["draws"], options["seed"]

@@ -45,9 +45,15 @@ def report(*, results: Path, ratings_files: tuple[Path, ...], output: Path | Non
     A case whose results no longer belong to what lies there is shown as stale, without numbers; exit
     code 3 where there is one.
     """
-    from payerseg.report.cohort import cohort_page
-    from payerseg.report.cohort_cases import STALE, read_case
-    from payerseg.report.ratings import RATINGS_FILE, merge_ratings, ratings_json, read_ratings
+    from payerseg.report.cohort import (
+        RATINGS_FILE,
+        STALE,
+        cohort_page,
+        merge_ratings,
+        ratings_json,
+        read_case,
+        read_ratings,
+    )
 
     memo = results_memo(results)
     cases = [read_case(current_result(folder, memo)) for folder in case_folders(results)]

@@ -17,14 +17,16 @@ from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.errors import DatasetError, UsageError
 from payerseg.evaluation.predictions import (
+    CaseFilesFound,
+    case_key,
     choose_points,
+    find_case_files,
     is_list,
     needs_grid,
     read_labels,
     read_loose_labels,
     read_points,
 )
-from payerseg.evaluation.result_files import CaseFilesFound, case_key, find_case_files
 
 LOOSE = "loose"
 

@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from payerseg.exports.case_result import CaseResult, TellFailed, each_case
-from payerseg.exports.color_tables import bids_lookup_table
-from payerseg.exports.landmark_files import verse_centroids, write_json, write_text
+from payerseg.exports.folders import bids_lookup_table, verse_centroids, write_json, write_text
 from payerseg.version import __version__
 
 BIDS_VERSION = "1.9.0"

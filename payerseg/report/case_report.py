@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from payerseg.config.schema import QualityReportConfig
-from payerseg.report.case_facts import CaseFacts
+from payerseg.report.case_facts import SEVERITY_ORDER, CaseFacts
 from payerseg.report.checks import check_case
 from payerseg.report.figures import curved_views, thumbnail
-from payerseg.report.findings import SEVERITY_ORDER
-from payerseg.report.mask_facts import mask_facts
+from payerseg.report.mask_checks import mask_facts
 from payerseg.report.page import case_page, needs_review, vertebra_rows
 from payerseg.report.viewer_data import ViewerData, viewer_data
 

@@ -14,10 +14,8 @@ import numpy as np
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.postprocess.spine_prior import SpinePrior
-from payerseg.report.case_facts import CaseFacts
-from payerseg.report.findings import Finding, Severity, in_order
-from payerseg.report.mask_checks import mask_findings
-from payerseg.report.mask_facts import MaskFacts
+from payerseg.report.case_facts import CaseFacts, Finding, Severity, in_order
+from payerseg.report.mask_checks import MaskFacts, mask_findings
 from payerseg.report.scan_checks import scan_findings
 
 CLOSE, FAR = 0.62, 1.45

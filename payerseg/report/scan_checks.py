@@ -22,7 +22,7 @@ from payerseg.domain.landmarks import Landmarks, Point
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.imaging.resample import resample
-from payerseg.report.findings import Finding, Severity
+from payerseg.report.case_facts import Finding, Severity
 
 Shift = tuple[float, float]
 STEP_MM = 1.5

@@ -74,7 +74,7 @@ def draw_reference(rng: np.random.Generator, ranges: ReferenceRanges) -> Referen
     return ReferenceDraws(shift, rotation, scale, axis_scale, flip, elastic)
 
 
-def rotation_matrix(angles_rad: np.ndarray) -> np.ndarray:
+def reference_rotation(angles_rad: np.ndarray) -> np.ndarray:
     """Return R3 R2 R1: R1 turns (y, z), R2 (x, z), R3 (x, y); blocks [[cos, sin], [-sin, cos]]."""
     out = np.eye(3)
     for angle, (i, j) in zip(angles_rad, ((1, 2), (0, 2), (0, 1)), strict=True):
@@ -93,7 +93,7 @@ def as_warp(draws: ReferenceDraws, extent_mm: np.ndarray) -> Warp:
     """
     sign = np.where(draws.flip > 0, -1.0, 1.0)
     scale = sign * (1 + draws.axis_scale) * (1 + draws.scale)
-    matrix = rotation_matrix(draws.rotation_rad) * scale
+    matrix = reference_rotation(draws.rotation_rad) * scale
     nodes = np.einsum("ab,bzyx->xyza", matrix, draws.elastic_mm)
     return Warp(matrix, np.asarray(draws.shift_mm, float), nodes, np.asarray(extent_mm, float))
 

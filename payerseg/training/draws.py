@@ -24,8 +24,8 @@ from payerseg.training.examples import (
 )
 from payerseg.training.fit import Example
 from payerseg.training.level_examples import LevelRecipe, LevelSampler, level_example
+from payerseg.training.pack_format import VertebraCache, VertebraLabel
 from payerseg.training.recipe import STAGE2, Recipe
-from payerseg.training.shelf import ShelvedVertebra, VertebraShelf
 from payerseg.training.targets import reference_spine_heatmap
 
 Array = np.ndarray
@@ -33,7 +33,7 @@ Shares = tuple[tuple[str, float], ...]
 REFERENCE_BOX_MARGIN_MM = 64.0
 
 
-def shares_of(items: Sequence[PackedScan] | Sequence[ShelvedVertebra], shares: Shares) -> Shares:
+def shares_of(items: Sequence[PackedScan] | Sequence[VertebraLabel], shares: Shares) -> Shares:
     """Return the shares of the groups that have items; () means by the number of items.
 
     Raises:
@@ -98,22 +98,22 @@ def scan_draw(recipe: Recipe, scans: list[PackedScan], shares: Shares = ()) -> E
     return draw
 
 
-def vertebra_draw(recipe: Recipe, shelf: VertebraShelf, shares: Shares = ()) -> Example:
+def vertebra_draw(recipe: Recipe, vertebrae: VertebraCache, shares: Shares = ()) -> Example:
     """Return a function that draws examples of stage 3: group, region, vertebra, each uniform.
 
     Raises:
         DatasetError: there is nothing to draw from.
     """
     crops = recipe.examples
-    if not isinstance(crops, CropRecipe) or not len(shelf):
-        msg = f"{recipe.card.stage} draws crops from masked vertebrae; found {len(shelf)}"
+    if not isinstance(crops, CropRecipe) or not len(vertebrae):
+        msg = f"{recipe.card.stage} draws crops from masked vertebrae; found {len(vertebrae)}"
         raise DatasetError(msg)
-    kept = shares_of(shelf.labels, shares)
+    kept = shares_of(vertebrae.labels, shares)
     chances = np.array([share for _, share in kept]) / sum(share for _, share in kept)
     tables: list[dict[int, list[int]]] = []
     for group, _ in kept:
         table: dict[int, list[int]] = {}
-        for number, label in enumerate(shelf.labels):
+        for number, label in enumerate(vertebrae.labels):
             if label.group == group:
                 table.setdefault(label.region, []).append(number)
         tables.append(table)
@@ -122,7 +122,7 @@ def vertebra_draw(recipe: Recipe, shelf: VertebraShelf, shares: Shares = ()) -> 
     def draw(rng: np.random.Generator) -> tuple[Array, Array]:
         table = tables[int(rng.choice(len(tables), p=chances))]
         region = table[sorted(table)[int(rng.integers(len(table)))]]
-        return make(shelf[region[int(rng.integers(len(region)))]], rng, crops)
+        return make(vertebrae[region[int(rng.integers(len(region)))]], rng, crops)
 
     return draw
 

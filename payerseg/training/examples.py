@@ -21,9 +21,9 @@ from payerseg.training.augment import (
     apply_look,
     draw_warp,
     sample_block,
+    simulate_field_of_view,
 )
-from payerseg.training.field_of_view import simulate_field_of_view
-from payerseg.training.spine_line import (
+from payerseg.training.targets import (
     densified,
     head_to_foot,
     line_heatmap,

@@ -9,8 +9,8 @@ import numpy as np
 from keras import ops
 
 from payerseg.domain.levels import LEVELS, LevelAnswer, Rib
-from payerseg.training.heatmap_losses import sigmoid_cross_entropy
 from payerseg.training.level_examples import LEFT, RANK, RIGHT, SACRUM, VERTEBRA, WHOLE
+from payerseg.training.losses import sigmoid_cross_entropy
 
 NEIGHBOUR_SHARE = 0.04
 """Share of a level's target that each neighbour gets: marks are read by people."""

@@ -7,7 +7,7 @@ kind "labels": (b, z, y, x, 1), class numbers, 0 = background     (stage 3, all 
                or (b, z, y, x, class), the share of each class
 kind "levels": (b, place, fact), see `level_examples.level_example` (stage 2's second network)
 
-What a kind becomes on a coarser grid is in `deep_supervision`.
+What a kind becomes on a coarser grid is in `loss_networks`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from keras import ops
 
 from payerseg.errors import ConfigError
 from payerseg.training import losses
-from payerseg.training.examples import WEIGHT
-from payerseg.training.heatmap_losses import (
+from payerseg.training.examples import PRESENT, SIGMA, WEIGHT, X, Z
+from payerseg.training.level_loss import LevelLoss
+from payerseg.training.losses import (
     LogitDiceLoss,
     PointHeatmapLoss,
     WeightedCrossEntropy,
     gaussian_heatmaps,
 )
-from payerseg.training.level_loss import LevelLoss
 
 TARGET_KINDS = {
     "spine_line": "heat",
@@ -40,7 +40,7 @@ TARGET_KINDS = {
 SUMMED_OVER_VOXELS = ("spine_heatmap_l2",)
 """Losses of dense maps that are sums: an eighth as large on a grid of half as many voxels per axis."""
 LEARNABLE_SIGMA = "learnable_sigma"
-"""Not in the table: it has a weight of its own, see `learnable_sigma`."""
+"""Not in the table: it has weights of its own, see `loss_networks`."""
 
 Unpack = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -74,7 +74,10 @@ def _unpack_heat(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
 
 def _unpack_rows(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     rows = y_true[:, : y_pred.shape[-1]]
-    return gaussian_heatmaps(rows, ops.shape(y_pred)), rows[:, None, None, None, :, WEIGHT]
+    target = gaussian_heatmaps(
+        rows[..., Z : X + 1], rows[..., SIGMA], rows[..., PRESENT], ops.shape(y_pred)
+    )
+    return target, rows[:, None, None, None, :, WEIGHT]
 
 
 def _unpack_mask(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
@@ -104,7 +107,7 @@ _FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("heat", "soft_dice_mse"): losses.soft_dice_and_mse,
     ("rows", "heatmap_l2"): losses.heatmap_l2,
     ("rows", "soft_dice_mse"): losses.soft_dice_and_point_mse,
-    ("mask", "sigmoid_cross_entropy"): losses.sigmoid_cross_entropy,
+    ("mask", "sigmoid_cross_entropy"): losses.mean_sigmoid_cross_entropy,
     ("mask", "sigmoid_ce_dice"): losses.sigmoid_cross_entropy_and_dice,
     ("labels", "ce_dice"): losses.categorical_cross_entropy_and_dice,
 }

@@ -2,13 +2,18 @@
 
 Tensors are channels-last: (batch, z, y, x, channel).
 `weight` broadcasts against them; 0 means "not known here": it neither teaches nor counts.
+The functions are the reference's and the remake's, the classes the default recipe's.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import keras
 from keras import ops
+
+from payerseg.training.examples import PRESENT, SIGMA, WEIGHT, X, Z
 
 SPINE_DIVISOR = 1024.0
 """The reference divides the stage-1 loss by this."""
@@ -36,30 +41,34 @@ def spine_heatmap_l2(target: Tensor, prediction: Tensor, weight: Tensor | None =
     return heatmap_l2(target, prediction, weight) / SPINE_DIVISOR
 
 
-def gaussian_heatmaps(points_zyx: Tensor, sigmas: Tensor, shape_zyx: tuple, scale: float) -> Tensor:
-    """Draw Gaussians whose sigmas may be learned.
-
-    t(x) = scale / ((2 pi)^1.5 sigma^3) exp(-|x - p|^2 / (2 sigma^2)), full support.
+def gaussian_heatmaps(points_zyx: Tensor, sigmas: Tensor, heights: Tensor, shape: Any) -> Tensor:
+    """Draw one Gaussian per channel, heights * exp(-|x - p|^2 / (2 sigma^2)), with full support.
 
     Args:
-        points_zyx: (batch, n, 4): validity (0 or 1), then the continuous index z, y, x.
-        sigmas: (n,), in voxels.
-        shape_zyx: size of the maps.
-        scale: gamma, 1000 in the reference.
-
-    Returns:
-        (batch, z, y, x, n); zero where not valid.
+        points_zyx: (batch, n, 3) continuous indices z, y, x.
+        sigmas: (batch, n), or (1, n) for all, in voxels; they may be learned.
+        heights: (batch, n) at the points; 0 where there is none.
+        shape: of the maps, (batch, z, y, x, n).
     """
-    two_variance = 2 * ops.square(sigmas)
-    axes = []
-    for axis, size in enumerate(shape_zyx):
-        index = ops.cast(ops.arange(size), sigmas.dtype)
-        gap = ops.expand_dims(index, (0, 2)) - ops.expand_dims(points_zyx[..., axis + 1], 1)
-        axes.append(ops.exp(-ops.square(gap) / two_variance))
-    z, y, x = axes
-    height = points_zyx[..., 0] * scale / ((2 * 3.141592653589793) ** 1.5 * sigmas**3)
-    product = z[:, :, None, None, :] * y[:, None, :, None, :] * x[:, None, None, :, :]
-    return product * ops.expand_dims(height, (1, 2, 3))
+    profiles = []
+    for axis in range(3):
+        index = ops.cast(ops.arange(shape[axis + 1]), "float32")
+        distance = (index[None, :, None] - points_zyx[:, None, :, axis]) / sigmas[:, None, :]
+        profiles.append(ops.exp(-0.5 * ops.square(distance)))
+    z, y, x = profiles
+    drawn = z[:, :, None, None] * y[:, None, :, None] * x[:, None, None, :]
+    return drawn * heights[:, None, None, None, :]
+
+
+def density_heights(valid: Tensor, sigmas: Tensor, scale: float) -> Tensor:
+    """Return what a Gaussian of integral `scale` is at its point: scale / ((2 pi)^1.5 sigma^3).
+
+    Args:
+        valid: (batch, n), 0 or 1.
+        sigmas: (n,), in voxels.
+        scale: gamma, 1000 in the reference (REFERENCE.md section 6).
+    """
+    return valid * scale / ((2 * math.pi) ** 1.5 * sigmas**3)
 
 
 def sigma_penalty(valid: Tensor, sigmas: Tensor, factor: float = 100.0) -> Tensor:
@@ -76,9 +85,16 @@ def sigma_penalty(valid: Tensor, sigmas: Tensor, factor: float = 100.0) -> Tenso
     return factor * 0.5 * total / ops.cast(ops.shape(valid)[0], total.dtype)
 
 
-def sigmoid_cross_entropy(target: Tensor, logits: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Return the mean cross-entropy of logits against 0/1 (or soft) targets, in stable form."""
-    entropy = ops.maximum(logits, 0) - logits * target + ops.log1p(ops.exp(-ops.abs(logits)))
+def sigmoid_cross_entropy(target: Tensor, logits: Tensor) -> Tensor:
+    """Return the cross-entropy of each voxel against 0/1 (or soft) targets, in stable form."""
+    return ops.relu(logits) - logits * target + ops.softplus(-ops.abs(logits))
+
+
+def mean_sigmoid_cross_entropy(
+    target: Tensor, logits: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """Return the mean of `sigmoid_cross_entropy` over the voxels that are known."""
+    entropy = sigmoid_cross_entropy(target, logits)
     if weight is None:
         return ops.mean(entropy)
     weight = ops.broadcast_to(weight, ops.shape(entropy))
@@ -146,7 +162,7 @@ def sigmoid_cross_entropy_and_dice(
     target: Tensor, logits: Tensor, weight: Tensor | None = None
 ) -> Tensor:
     """Return cross-entropy plus soft Dice for a network of one logit per voxel."""
-    entropy = sigmoid_cross_entropy(target, logits, weight)
+    entropy = mean_sigmoid_cross_entropy(target, logits, weight)
     return entropy + soft_dice(target, ops.sigmoid(logits), weight)
 
 
@@ -174,3 +190,80 @@ def categorical_cross_entropy_and_dice(
     dice = (2 * overlap + DICE_EPSILON) / (total + DICE_EPSILON)
     mean_dice = (ops.sum(dice * present) + DICE_EPSILON) / (ops.sum(present) + DICE_EPSILON)
     return mean_entropy + 1 - mean_dice
+
+
+SPIKE_GUARD_VOXELS = 150.0
+"""Added to the sum of targets a loss is divided by: a block with few vertebrae must not weigh most."""
+UNKNOWN_SIGMAS = 2.0
+"""Where a cut or unmarked vertebra lies its channel does not count, so many times as wide as its Gaussian;
+further away, above all on its neighbours, its heat is wrong."""
+
+
+@keras.saving.register_keras_serializable("payerseg")
+class PointHeatmapLoss(keras.losses.Loss):
+    """Weighted squared error between heatmaps and Gaussians made from point rows.
+
+    Sum over voxels and channels of w (1 + focus t)(p - t)^2, divided by the sum of t plus a constant.
+    The weight (1 + focus t) makes the few voxels near a vertebra count from the first step on.
+
+    Args:
+        focus: extra weight at a peak.
+    """
+
+    def __init__(self, focus: float = 40.0, name: str = "point_heatmap") -> None:
+        super().__init__(name=name, reduction="sum_over_batch_size")
+        self.focus = focus
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Compare (b, channel, 6) rows of `examples.vertebrae_example` with (b, z, y, x, channel)."""
+        y_pred = ops.cast(y_pred, "float32")
+        shape, known = ops.shape(y_pred), y_true[:, None, None, None, :, WEIGHT]
+        points, sigmas, present = y_true[..., Z : X + 1], y_true[..., SIGMA], y_true[..., PRESENT]
+        target = gaussian_heatmaps(points, sigmas, present, shape) * known
+        # an unknown vertebra's channel counts far from its place, and nowhere where it has no place
+        near = gaussian_heatmaps(points, sigmas * UNKNOWN_SIGMAS, present, shape)
+        away = present[:, None, None, None, :] - near
+        weight = known + (1.0 - known) * away
+        error = weight * (1.0 + self.focus * target) * ops.square(y_pred - target)
+        total = ops.sum(error, axis=(1, 2, 3, 4))
+        return total / (ops.sum(target * weight, axis=(1, 2, 3, 4)) + SPIKE_GUARD_VOXELS)
+
+
+@keras.saving.register_keras_serializable("payerseg")
+class WeightedCrossEntropy(keras.losses.Loss):
+    """Binary cross-entropy of a heatmap from logits, weighted where told and towards the target.
+
+    Logits, because a clipped sigmoid has no gradient left once it says 0 everywhere.
+
+    Args:
+        focus: extra weight at a peak.
+    """
+
+    def __init__(self, focus: float = 10.0, name: str = "weighted_cross_entropy") -> None:
+        super().__init__(name=name, reduction="sum_over_batch_size")
+        self.focus = focus
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Compare (b, z, y, x, 2) target and weight with (b, z, y, x, 1) logits."""
+        target, weight = y_true[..., :1], y_true[..., 1:]
+        weight = weight * (1.0 + self.focus * target)
+        entropy = sigmoid_cross_entropy(target, ops.cast(y_pred, "float32"))
+        return ops.sum(weight * entropy, axis=(1, 2, 3, 4)) / ops.sum(weight, axis=(1, 2, 3, 4))
+
+
+@keras.saving.register_keras_serializable("payerseg")
+class LogitDiceLoss(keras.losses.Loss):
+    """Binary cross-entropy plus soft Dice of one mask, from logits."""
+
+    def __init__(self, name: str = "logit_dice") -> None:
+        super().__init__(name=name, reduction="sum_over_batch_size")
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Compare (b, z, y, x, 1) masks, which may be soft, with logits of the same shape."""
+        y_pred = ops.cast(y_pred, "float32")
+        axes = (1, 2, 3, 4)
+        entropy = sigmoid_cross_entropy(y_true, y_pred)
+        p = ops.sigmoid(y_pred)
+        overlap = 2 * ops.sum(common(y_true, p), axis=axes) + 50.0
+        dice = overlap / (ops.sum(p, axis=axes) + ops.sum(y_true, axis=axes) + 50.0)
+        return 4.0 * ops.mean(entropy, axis=axes) + (1.0 - dice)

@@ -1,4 +1,4 @@
-"""What a training recipe is; the recipes themselves are in `recipes_*`."""
+"""What a training recipe is; the recipes themselves are in `recipes`."""
 
 from __future__ import annotations
 

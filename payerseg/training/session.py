@@ -23,24 +23,27 @@ from payerseg.errors import ConfigError, DatasetError
 from payerseg.inference.device import choose_precision, compile_forward, describe_device
 from payerseg.networks.build import build_network, network_multiple
 from payerseg.networks.bundle import ModelBundle, assign_weights, network_arrays
-from payerseg.training.deep_supervision import DeeplySupervisedNetwork, supervised_spec
 from payerseg.training.draws import level_draw, scan_draw, vertebra_draw
 from payerseg.training.fit import Example, FitPlan, Listeners, TrainingState, fit
 from payerseg.training.folds import Folds, read_or_make_folds
 from payerseg.training.history import BestWeights, History, read_best
-from payerseg.training.learnable_sigma import LearnableSigmaNetwork
+from payerseg.training.loss_networks import (
+    DeeplySupervisedNetwork,
+    LearnableSigmaNetwork,
+    supervised_spec,
+)
 from payerseg.training.loss_table import LEARNABLE_SIGMA, loss_named
 from payerseg.training.pack_format import (
     PackIndex,
     PackItem,
     ValInput,
+    VertebraCache,
     read_scan,
     read_val_input,
     write_arrays,
 )
 from payerseg.training.recipe import LEVELS, STAGE3, Recipe, with_block, with_widths
 from payerseg.training.recipes import recipe_for
-from payerseg.training.shelf import VertebraShelf
 from payerseg.training.validation import Scores, picture_of, predict, validate
 
 BEST_WEIGHTS_FILE = "best.npz"
@@ -288,7 +291,7 @@ def make_draw(
     """Read the training items and return what draws examples from them."""
     shares = shares_by_group(config.group_shares)
     if recipe.card.stage == STAGE3:
-        return vertebra_draw(recipe, VertebraShelf.of_pack(pack, items), shares)
+        return vertebra_draw(recipe, VertebraCache.of_pack(pack, items), shares)
     if recipe.card.stage == LEVELS:
         return level_draw(recipe, [read_scan(pack, item) for item in items], shares)
     return scan_draw(recipe, [read_scan(pack, item) for item in items], shares)

@@ -9,7 +9,7 @@ from chromium import Browser, find_chromium
 from result_folders import seal
 
 from payerseg.cli.app import payerseg, run_guarded
-from payerseg.report.ratings import read_ratings
+from payerseg.report.cohort import read_ratings
 from payerseg.results.case_folder import CaseFolder
 from payerseg.results.status import StageOutcome, StageState
 

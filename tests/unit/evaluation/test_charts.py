@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from payerseg.evaluation.charts import bar_chart, strip_chart
+from payerseg.evaluation.evaluation_report import bar_chart, strip_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
 

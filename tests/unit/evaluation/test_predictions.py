@@ -10,8 +10,12 @@ from payerseg.datasets.label_schemes import SCHEMES
 from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import ArtifactError, DatasetError
-from payerseg.evaluation.predictions import ResultRules, find_predictions, read_prediction
-from payerseg.evaluation.result_files import split_name
+from payerseg.evaluation.predictions import (
+    ResultRules,
+    find_predictions,
+    read_prediction,
+    split_name,
+)
 from payerseg.imaging.files import write_volume
 from payerseg.results.artifacts import (
     LANDMARKS_CSV,

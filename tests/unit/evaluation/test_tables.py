@@ -12,7 +12,6 @@ from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import GridMismatch
 from payerseg.evaluation.case_scores import ScoringRules, score_absent, score_case
-from payerseg.evaluation.comparison import compare
 from payerseg.evaluation.evaluation_report import (
     as_html,
     as_markdown,
@@ -23,6 +22,7 @@ from payerseg.evaluation.evaluation_report import (
 )
 from payerseg.evaluation.predictions import Prediction
 from payerseg.evaluation.tables import (
+    compare,
     figures,
     ratio_interval,
     scan_table,

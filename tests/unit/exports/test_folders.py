@@ -13,8 +13,13 @@ from payerseg.domain.landmarks import Landmarks
 from payerseg.errors import ArtifactError
 from payerseg.exports.bids import export_bids
 from payerseg.exports.case_result import find_results
-from payerseg.exports.folders import export_flat, export_itksnap, export_slicer, export_verse
-from payerseg.exports.landmark_files import verse_centroids
+from payerseg.exports.folders import (
+    export_flat,
+    export_itksnap,
+    export_slicer,
+    export_verse,
+    verse_centroids,
+)
 from payerseg.results.artifacts import LANDMARKS_CSV
 from payerseg.results.manifest import StageManifest
 

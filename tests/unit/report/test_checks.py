@@ -7,10 +7,9 @@ import pytest
 
 from payerseg.domain.vertebra import Vertebra
 from payerseg.imaging.scan_record import Note
+from payerseg.report.case_facts import SEVERITY_ORDER, TITLES, Severity
 from payerseg.report.checks import check_case
-from payerseg.report.findings import SEVERITY_ORDER, TITLES, Severity
-from payerseg.report.mask_checks import TYPICAL_ML
-from payerseg.report.mask_facts import mask_facts
+from payerseg.report.mask_checks import TYPICAL_ML, mask_facts
 
 T10, T11, T12, L1, L2 = (Vertebra[name] for name in ("T10", "T11", "T12", "L1", "L2"))
 

@@ -6,9 +6,14 @@ import re
 import numpy as np
 import pytest
 
-from payerseg.report.cohort import cohort_page
-from payerseg.report.cohort_cases import CohortCase, find_outliers, modified_scores, read_case
-from payerseg.report.ratings import Rating
+from payerseg.report.cohort import (
+    CohortCase,
+    Rating,
+    cohort_page,
+    find_outliers,
+    modified_scores,
+    read_case,
+)
 from payerseg.results.artifacts import FINDINGS, LANDMARKS_CSV, REPORT
 from payerseg.results.case_folder import CaseFolder
 from payerseg.results.fingerprint import HashMemo

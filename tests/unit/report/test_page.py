@@ -10,7 +10,7 @@ from payerseg.config.schema import QualityReportConfig
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.report.case_report import build_report
-from payerseg.report.pages import render
+from payerseg.report.page import render
 from payerseg.results.manifest import StageManifest
 
 EVIL = "<script>alert(1)</script>&\"'"

@@ -3,7 +3,7 @@
 import pytest
 
 from payerseg.errors import ArtifactError
-from payerseg.report.ratings import Rating, merge_ratings, ratings_json, read_ratings
+from payerseg.report.cohort import Rating, merge_ratings, ratings_json, read_ratings
 
 
 def test_a_round_trip(tmp_path):

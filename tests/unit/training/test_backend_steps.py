@@ -15,8 +15,8 @@ import pytest
 
 from payerseg.config.training import NETWORKS, TRAINING_PRESETS
 from payerseg.networks.build import build_network, network_channels, network_multiple
-from payerseg.training.deep_supervision import DeeplySupervisedNetwork
 from payerseg.training.fit import FitPlan, Listeners, fit
+from payerseg.training.loss_networks import DeeplySupervisedNetwork
 from payerseg.training.loss_table import loss_named
 from payerseg.training.recipe import STAGE1, STAGE3, Recipe, with_widths
 from payerseg.training.recipes import recipe_for

@@ -10,7 +10,7 @@ from keras import ops
 from payerseg.config.model_card import NetworkSpec, SCNetSpec
 from payerseg.errors import ConfigError
 from payerseg.networks.build import build_network
-from payerseg.training.deep_supervision import (
+from payerseg.training.loss_networks import (
     DeeplySupervisedNetwork,
     coarse_levels,
     coarser,

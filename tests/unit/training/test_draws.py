@@ -25,10 +25,9 @@ from payerseg.training.draws import (
 )
 from payerseg.training.examples import CropRecipe
 from payerseg.training.loss_table import LEARNABLE_SIGMA, loss_named, loss_names
-from payerseg.training.pack_format import PackIndex, read_scan
+from payerseg.training.pack_format import PackIndex, VertebraCache, VertebraLabel, read_scan
 from payerseg.training.recipe import STAGE1, STAGE2, STAGE3, with_block, with_widths
 from payerseg.training.recipes import recipe_for
-from payerseg.training.shelf import ShelvedVertebra, VertebraShelf
 
 ALL = [(preset, network) for preset in TRAINING_PRESETS for network in NETWORKS]
 
@@ -39,7 +38,7 @@ def items(tiny_pack):
     return {
         STAGE1: [read_scan(tiny_pack, item) for item in index.of(STAGE1)],
         STAGE2: [read_scan(tiny_pack, item) for item in index.of(STAGE2)],
-        STAGE3: VertebraShelf.of_pack(tiny_pack, index.of(STAGE3)),
+        STAGE3: VertebraCache.of_pack(tiny_pack, index.of(STAGE3)),
     }
 
 
@@ -50,9 +49,9 @@ def small(preset: str, network: str):
 
 
 def holding(vertebrae):
-    """A shelf of what is in memory."""
-    labels = [ShelvedVertebra(one.group, one.region) for one in vertebrae]
-    return VertebraShelf(labels, vertebrae.__getitem__)
+    """A vertebrae of what is in memory."""
+    labels = [VertebraLabel(one.group, one.region) for one in vertebrae]
+    return VertebraCache(labels, vertebrae.__getitem__)
 
 
 def draw_of(recipe, items):

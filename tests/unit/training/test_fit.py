@@ -13,13 +13,13 @@ from payerseg.training.fit import (
     ExampleFeed,
     FitPlan,
     Listeners,
+    RunningNormAdam,
     build_optimizer,
     fit,
     learning_rate_at,
     load_checkpoint,
 )
-from payerseg.training.learnable_sigma import ALPHA, GAMMA, LearnableSigmaNetwork
-from payerseg.training.running_norm import RunningNormAdam
+from payerseg.training.loss_networks import ALPHA, GAMMA, LearnableSigmaNetwork
 
 PLAN = FitPlan(iterations=1000, learning_rate=1e-3, warm_up=10, hold=0.5, final_share=0.1)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from payerseg.training import losses
-from payerseg.training.heatmap_losses import PointHeatmapLoss
+from payerseg.training.losses import PointHeatmapLoss
 
 RNG = np.random.default_rng(7)
 SHAPE = (2, 5, 6, 7, 3)
@@ -24,7 +24,7 @@ def value(loss: Callable[..., object], *arrays: np.ndarray | None) -> float:
 WEIGHTED = {
     "heatmap_l2": losses.heatmap_l2,
     "spine_heatmap_l2": losses.spine_heatmap_l2,
-    "sigmoid_cross_entropy": losses.sigmoid_cross_entropy,
+    "sigmoid_cross_entropy": losses.mean_sigmoid_cross_entropy,
     "soft_dice": losses.soft_dice,
     "soft_dice_and_mse": losses.soft_dice_and_mse,
     "soft_dice_and_point_mse": losses.soft_dice_and_point_mse,
@@ -106,8 +106,8 @@ def test_heatmaps_of_points_do_not_start_in_a_saddle() -> None:
 def test_cross_entropy_survives_huge_logits() -> None:
     huge = np.array([[[[[1e4], [-1e4]]]]], np.float32)
     right = np.array([[[[[1.0], [0.0]]]]], np.float32)
-    assert value(losses.sigmoid_cross_entropy, right, huge) == 0
-    assert value(losses.sigmoid_cross_entropy, 1 - right, huge) == pytest.approx(1e4)
+    assert value(losses.mean_sigmoid_cross_entropy, right, huge) == 0
+    assert value(losses.mean_sigmoid_cross_entropy, 1 - right, huge) == pytest.approx(1e4)
 
 
 def test_softmax_loss_ignores_absent_classes() -> None:

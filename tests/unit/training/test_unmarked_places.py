@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from payerseg.domain.vertebra import Vertebra
-from payerseg.training.spine_line import unmarked_places
+from payerseg.training.targets import unmarked_places
 
 
 def marks(*names, step=25.0):

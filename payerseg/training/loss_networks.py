@@ -1,9 +1,4 @@
-"""Deep supervision: the coarser levels of a decoder answer too, in training only.
-
-Each level that is neither the finest nor the deepest gets a 1x1x1 head and is compared with the target
-averaged to its grid. The heads are variables of the training: they are in its checkpoints, never in
-the network that is validated and exported.
-"""
+"""Losses with variables of their own: a network that is trained with what it is compared with."""
 
 from __future__ import annotations
 
@@ -16,11 +11,18 @@ from keras import ops
 from payerseg.config.model_card import NetworkSpec, UNetSpec
 from payerseg.errors import ConfigError
 from payerseg.networks.unet import HEAD_DTYPE, Parts
+from payerseg.training.examples import PRESENT, WEIGHT, X, Z
 from payerseg.training.loss_table import (
     SUMMED_OVER_VOXELS,
     TARGET_KINDS,
     class_shares,
     loss_named,
+)
+from payerseg.training.losses import (
+    density_heights,
+    gaussian_heatmaps,
+    heatmap_l2,
+    sigma_penalty,
 )
 from payerseg.training.recipe import Recipe
 
@@ -131,3 +133,55 @@ def coarser(target: Any, kind: str) -> Any:
 def _block_means(values: Any) -> Any:
     # the stride is named, as Keras takes a wrong one for it on JAX
     return ops.average_pool(values, 2, strides=2, padding="valid", data_format="channels_last")
+
+
+FIRST_SIGMA_VOXELS = 4.0
+GAMMA, ALPHA = 1000.0, 100.0
+"""REFERENCE.md section 6: height of the targets, weight of the penalty."""
+
+
+@keras.saving.register_keras_serializable("payerseg")
+class LearnableSigmaNetwork(keras.Model):
+    """A heatmap network together with one learned sigma per channel.
+
+    Loss: half the sum of squared errors to gamma / ((2 pi)^1.5 sigma^3) exp(-d^2 / 2 sigma^2), plus
+    alpha / 2 * the sum of sigma^2 over present points. The targets move while the network learns:
+    sharper ones cost the penalty less and the error more.
+
+    Attributes:
+        network: the heatmap network; its weights are what is exported.
+        sigmas: (channels,), in voxels.
+    """
+
+    def __init__(self, network: keras.Model, name: str = "learnable_sigma") -> None:
+        super().__init__(name=name)
+        self.network = network
+        self.sigmas = self.add_weight(
+            shape=(network.outputs[0].shape[-1],),
+            initializer=keras.initializers.Constant(FIRST_SIGMA_VOXELS),
+            name="sigmas",
+            dtype="float32",
+        )
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        """Return the network's heatmaps."""
+        return self.network(inputs, training=training)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: Any = None,
+    ) -> Any:
+        """Compare rows of `examples.vertebrae_example` with heatmaps."""
+        del x, sample_weight, training
+        y_pred = ops.cast(y_pred, "float32")
+        rows = ops.cast(y[:, : self.sigmas.shape[0]], "float32")
+        valid = rows[..., PRESENT] * rows[..., WEIGHT]
+        sigmas = ops.convert_to_tensor(self.sigmas)
+        heights = density_heights(valid, sigmas, GAMMA)
+        target = gaussian_heatmaps(rows[..., Z : X + 1], sigmas[None], heights, ops.shape(y_pred))
+        weight = rows[:, None, None, None, :, WEIGHT]
+        return heatmap_l2(target, y_pred, weight) + sigma_penalty(valid, sigmas, ALPHA)
