@@ -14,14 +14,20 @@ import click
 from payerseg.cli.export import ALL, FORMATS
 from payerseg.config.installation import DEFAULT_FAMILY, default_bundle
 from payerseg.config.load import load_config, section_from_dict, section_to_dict
-from payerseg.config.schema import BACKENDS, KEEP_LEVELS, DriverConfig, RunConfig
+from payerseg.config.schema import (
+    BACKENDS,
+    DEVICES,
+    KEEP_LEVELS,
+    DriverConfig,
+    RunConfig,
+    is_device,
+)
 from payerseg.driver.inputs import tidy_path
 from payerseg.driver.settings import RunSettings
 from payerseg.stagekit.catalog import PIPELINE
 
 STAGE_NAMES = [spec.name for spec in PIPELINE]
 STAGES_WITH_WEIGHTS = [spec.name for spec in PIPELINE if spec.weights]
-DEVICE = re.compile(r"auto|cpu|gpu(:\d{1,4})?")
 
 Command = Callable[..., Any]
 
@@ -124,9 +130,9 @@ class DeviceType(click.ParamType):
     name = "auto|cpu|gpu[:N]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check the form; whether the device exists is the run's business."""
-        if not DEVICE.fullmatch(str(value)):
-            self.fail(f"{value!r} is no device; expected auto, cpu, gpu or gpu:N", param, ctx)
+        """Check the form."""
+        if not is_device(str(value)):
+            self.fail(f"{value!r} is no device; expected {DEVICES}", param, ctx)
         return str(value)
 
 

@@ -385,7 +385,7 @@ class _ProgressPrinter:
     """Prints a training's progress: every validation, and a line every few seconds."""
 
     def __init__(self, network: str) -> None:
-        from payerseg.driver.training import EtaClock
+        from payerseg.driver.messages import EtaClock
 
         self._network = network
         self._clock = EtaClock()

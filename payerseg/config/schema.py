@@ -6,18 +6,28 @@ Every stage sees its own dataclass and nothing else; that dataclass is part of t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from payerseg.config.graph import GraphConfig
 from payerseg.config.option import check_options, option
+from payerseg.errors import ConfigError
 
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Keep = Literal["results", "standard", "all"]
 KEEP_LEVELS: tuple[Keep, ...] = get_args(Keep)
 """From the fewest intermediates that stay to all of them."""
 Backend = Literal["tensorflow", "torch", "jax"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
+DEVICES = "auto, cpu, gpu or gpu:N"
+
+
+def is_device(text: str) -> bool:
+    """Tell whether a text names a device; whether the machine has it is the run's business."""
+    return re.fullmatch(r"auto|cpu|gpu(:\d{1,4})?", text) is not None
+
 
 PRECISION_TEXT = "arithmetic of the network; auto = mixed bfloat16 where the processor has it"
 MEMORY_TEXT = "bound on the memory of the network's activations, MB; larger inputs are tiled"
@@ -156,7 +166,7 @@ class QualityReportConfig:
 class DriverConfig:
     """The driver: processes, timers, what stays on disk. Never part of a freshness key."""
 
-    device: str = option("auto", "auto, cpu, gpu or gpu:N")
+    device: str = option("auto", DEVICES)
     backend: Backend = option("tensorflow", "engine under Keras")
     family: Literal["payer", "verse_pytorch"] = option(
         "payer",
@@ -190,6 +200,9 @@ class DriverConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if not is_device(self.device):
+            msg = f"device is {self.device!r}; expected {DEVICES}"
+            raise ConfigError(msg)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from payerseg.config.load import parse_override, read_toml, section_from_dict
 from payerseg.config.model_card import LEVELS_FOLDER
 from payerseg.config.option import check_options, option
+from payerseg.config.schema import Precision
 from payerseg.errors import ConfigError
 
 TrainingPreset = Literal["payer", "reference", "verse_pytorch"]
@@ -37,7 +38,7 @@ DENSE_NETWORKS: tuple[Network, ...] = ("spine_localization", "vertebrae_segmenta
 SECTION = "training"
 BUNDLES_FOLDER = "bundles"
 """Below a training's output folder: finished bundles, named as the trainings."""
-TRAINING_PRESETS: tuple[TrainingPreset, ...] = ("payer", "reference", "verse_pytorch")
+TRAINING_PRESETS: tuple[TrainingPreset, ...] = get_args(TrainingPreset)
 
 
 def bundle_place(training: str) -> str:
@@ -72,9 +73,7 @@ class TrainingConfig:
     initial_weights: str | None = option(
         None, "model bundle whose weights a new training starts from; left out = random ones"
     )
-    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = option(
-        "auto", "arithmetic; heads and the optimiser stay in float32"
-    )
+    precision: Precision = option("auto", "arithmetic; heads and the optimiser stay in float32")
     widths: tuple[int, ...] | None = option(
         None, "filters per level, finest first; both parts of a stage-2 network", at_least=1
     )

@@ -9,29 +9,28 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from payerseg import records
 from payerseg.atomic import write_text
 from payerseg.config.dicom import INPUT_PREFIX, DicomInventoryConfig
-from payerseg.config.installation import programs_parent
 from payerseg.config.load import section_to_dict
 from payerseg.dicom.names import distinct_names, series_names, source_name
 from payerseg.dicom.source import DIRECTORY_FILE, ZIP_ENDING, is_dicom_file, require_pydicom
 from payerseg.domain.series_reference import SERIES_SUFFIX, SeriesReference
-from payerseg.driver.child_env import child_environment
 from payerseg.driver.inputs import Refusal, scan_suffix, scans_below, tidy_path
-from payerseg.driver.run_folder import new_run_id
-from payerseg.driver.settings import RunSettings
-from payerseg.driver.supervisor import Child, ChildEnd, Command, Event, Timers, log_tail
+from payerseg.driver.messages import StageClock
+from payerseg.driver.run_folder import RunFolder, new_run_id
+from payerseg.driver.settings import RunSettings, StagePlan
+from payerseg.driver.stage_run import StageRun
 from payerseg.errors import UsageError
 from payerseg.results.artifacts import DICOM_INVENTORY as INVENTORY_FILE
-from payerseg.results.case_folder import CaseFolder
+from payerseg.results.case_folder import Case
+from payerseg.results.status import StageState
 from payerseg.stagekit.catalog import DICOM_INVENTORY
-from payerseg.stagekit.protocol import CaseRequest, EventName, StageRequest
 
 SERIES_FOLDER = "dicom"
 MAX_REMARKS = 20
@@ -98,7 +97,7 @@ def find_series(
         OutOfResources: no process can be started.
     """
     require_pydicom()
-    answers = _ask(sources, settings, work)
+    answers = list(_ask(sources, settings, work))
     named = name_series(
         {
             answer.source: [
@@ -176,77 +175,28 @@ def _look_into(folder: Path) -> tuple[bool, list[Path]]:
     return loose, zips
 
 
-def _ask(sources: Sequence[Path], settings: RunSettings, work: Path) -> list[_Answer]:
-    """Run the inventory; after a crash the input in flight is blamed and the others go on."""
-    answers: dict[Path, _Answer] = {}
-    for number in range(settings.driver.max_restarts + 1):
-        waiting = [source for source in sources if source not in answers]
-        if not waiting:
-            break
-        folder = work / str(number)
-        end, heard, log = _run_child(waiting, settings, folder)
-        if end.rejected is not None:
-            raise UsageError(str(end.rejected.get("message", "the DICOM inventory refused")))
-        for k, source in enumerate(waiting):
-            answer = _answer(source, f"{INPUT_PREFIX}{k}", folder, heard)
-            if answer is None and end.in_flight == f"{INPUT_PREFIX}{k}":
-                message = (
-                    f"looking through it, the process {end.describe()}\n{log_tail(log)}".strip()
-                )
-                answer = _Answer(source, kind="crashed", message=message)
-            if answer is not None:
-                answers[source] = answer
-    missing = "the inventory of DICOM inputs ended again and again before it came to this one"
-    return [
-        answers.get(source) or _Answer(source, kind="crashed", message=missing)
-        for source in sources
-    ]
-
-
-def _run_child(
-    sources: Sequence[Path], settings: RunSettings, folder: Path
-) -> tuple[ChildEnd, dict[str, Event], Path]:
-    """Start the inventory for some inputs and follow it to its end."""
-    driver = settings.driver
+def _ask(sources: Sequence[Path], settings: RunSettings, work: Path) -> Iterator[_Answer]:
+    """Run the inventory over the sources and yield what it says of each."""
     config = DicomInventoryConfig(
         tuple(str(source) for source in sources),
-        driver.dicom_series,
+        settings.driver.dicom_series,
         settings.config.preparation.uneven_slices == "interpolate",
     )
-    names = [f"{INPUT_PREFIX}{k}" for k in range(len(sources))]
-    folder.mkdir(parents=True)
-    request = StageRequest(
-        run_id=new_run_id(folder),
-        stage=DICOM_INVENTORY.name,
-        stage_version=DICOM_INVENTORY.version,
-        cases=tuple(CaseRequest(name, folder / name) for name in names),
-        config=section_to_dict(config),
-        seed=driver.seed,
-        heartbeat_s=driver.heartbeat_s,
-    )
-    path, log = folder / "request.json", folder / "stderr.log"
-    path.write_text(request.to_json(), encoding="utf-8")
-    command = Command(
-        DICOM_INVENTORY.module, path, programs_parent(), child_environment(driver, os.environ), log
-    )
-    timers = Timers(driver.startup_s, driver.silence_s, lambda _: driver.case_s, driver.grace_s)
-    heard: dict[str, Event] = {}
-
-    def hear(event: Event) -> None:
-        if event["event"] in (EventName.CASE_DONE, EventName.CASE_FAILED):
-            heard[str(event["case_id"])] = event
-
-    return Child(command, timers, hear).run(), heard, log
-
-
-def _answer(source: Path, name: str, folder: Path, heard: Mapping[str, Event]) -> _Answer | None:
-    event = heard.get(name)
-    if event is None:
-        return None
-    if event["event"] == EventName.CASE_FAILED:
-        return _Answer(source, kind=str(event.get("kind")), message=str(event.get("message")))
-    path = CaseFolder(folder / name, name).path(INVENTORY_FILE)
-    return _Answer(source, records.read(dict[str, Any], path, "run the same command again"))
+    plan = StagePlan(DICOM_INVENTORY, section_to_dict(config), seed=settings.driver.seed)
+    asked = replace(settings, output=work)
+    folder = RunFolder(asked.house_folder, new_run_id(asked.house_folder), stays=False)
+    cases = [Case(f"{INPUT_PREFIX}{k}") for k in range(len(sources))]
+    clock = StageClock(DICOM_INVENTORY.name, 1, 1, len(cases))
+    end = StageRun(plan, asked, folder, lambda _message: None).run(cases, {}, clock)
+    for source, case in zip(sources, cases, strict=True):
+        outcome = end.outcomes[case.case_id]
+        if end.rejected or end.bug:
+            raise UsageError(outcome.message)
+        if outcome.state is not StageState.DONE:
+            yield _Answer(source, kind=outcome.kind or "crashed", message=outcome.message)
+            continue
+        path = asked.case_folder(case.case_id).path(INVENTORY_FILE)
+        yield _Answer(source, records.read(dict[str, Any], path, "run the same command again"))
 
 
 def name_series(found: Mapping[Path, Sequence[tuple[Sequence[str], str]]]) -> dict[Path, list[str]]:

@@ -109,6 +109,21 @@ Message = Notice | RunStarted | StageDecided | CaseTold | CaseEnded | RunEnded
 Listener = Callable[[Message], None]
 
 
+class EtaClock:
+    """Estimates the time left from the pace since it was first asked, not from what was done before."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+
+    def left_s(self, done: int, total: int) -> float | None:
+        """Return seconds to the end, None before a pace is known."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (done, now)
+        steps, seconds = done - self._first[0], now - self._first[1]
+        return (total - done) * seconds / steps if steps > 0 else None
+
+
 @dataclass(slots=True)
 class StageClock:
     """Counts the cases of one stage and estimates the rest.
@@ -122,8 +137,12 @@ class StageClock:
     n_stages: int
     n_cases: int
     _began: float = field(default_factory=time.monotonic)
+    _eta: EtaClock = field(default_factory=EtaClock)
     _cases_done: int = 0
     _rss_mb: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._eta.left_s(0, self.n_cases)
 
     def case_ended(self) -> None:
         """Count one case."""
@@ -136,7 +155,7 @@ class StageClock:
     def now(self) -> Progress:
         """Return where the stage is."""
         elapsed_s, done = time.monotonic() - self._began, self._cases_done
-        left_s = elapsed_s / done * (self.n_cases - done) if done else None
+        left_s = self._eta.left_s(done, self.n_cases)
         return Progress(
             self.stage,
             self.stage_number,

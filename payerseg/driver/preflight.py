@@ -10,18 +10,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from payerseg.config.installation import programs_parent
 from payerseg.config.weights import check_weights
-from payerseg.driver.child_env import check_backend, child_environment, chosen_variables
+from payerseg.driver.child_env import check_backend, chosen_variables
 from payerseg.driver.dicom_inputs import SERIES_FOLDER, DicomFound, find_series, split_inputs
 from payerseg.driver.inputs import Discovery, Refusal, discover_cases, remembered_cases
+from payerseg.driver.run_folder import RequestFiles
 from payerseg.driver.settings import RunSettings, StagePlan, plan_stages
-from payerseg.driver.supervisor import Child, Command, Timers
+from payerseg.driver.stage_run import start_program
 from payerseg.errors import BundleError, ConfigError, UsageError
 from payerseg.results.case_folder import Case
 from payerseg.results.fingerprint import HashMemo, scan_bytes, text_digest
 from payerseg.stagekit.catalog import StageSpec
-from payerseg.stagekit.protocol import StageRequest
 
 # Results and intermediates of a case are about as large as its scan, seldom more than this often.
 SPACE_PER_SCAN = 3
@@ -98,22 +97,9 @@ def check_device(plan: StagePlan, settings: RunSettings) -> None:
     """
     driver = settings.driver
     with tempfile.TemporaryDirectory(prefix="payerseg-device-") as name:
-        path, log = Path(name) / "request.json", Path(name) / "stderr.log"
-        request = StageRequest(
-            run_id="device",
-            stage=plan.spec.name,
-            stage_version=plan.spec.version,
-            cases=(),
-            config=plan.config,
-            weights=plan.weights_request(),
-            seed=plan.seed,
-            heartbeat_s=driver.heartbeat_s,
-        )
-        path.write_text(request.to_json(), encoding="utf-8")
-        environment = child_environment(driver, os.environ)
-        command = Command(plan.spec.module, path, programs_parent(), environment, log)
-        timers = Timers(driver.startup_s, driver.silence_s, lambda _: driver.case_s, driver.grace_s)
-        end = Child(command, timers, lambda _: None).run()
+        request = plan.request("device", (), driver.heartbeat_s)
+        files = RequestFiles.write(Path(name), "request", request)
+        end = start_program(plan.spec, files, driver, lambda _: driver.case_s).run()
     if end.rejected is not None:
         raise ConfigError(str(end.rejected["message"]))
 

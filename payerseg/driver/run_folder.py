@@ -15,7 +15,8 @@ from typing import IO, Any
 from payerseg import records
 from payerseg.atomic import write_text
 from payerseg.config.load import to_toml
-from payerseg.driver.settings import RunSettings, StagePlan
+from payerseg.driver.settings import RunSettings
+from payerseg.driver.supervisor import log_tail
 from payerseg.errors import OutOfResources, UsageError
 from payerseg.stagekit.failures import describe_failure
 from payerseg.stagekit.protocol import StageRequest
@@ -79,6 +80,24 @@ class RequestFiles:
     events: Path
     log: Path
 
+    @classmethod
+    def write(cls, folder: Path, stem: str, request: StageRequest) -> RequestFiles:
+        """Write a request; the names of its files begin with `stem`.
+
+        Raises:
+            OutOfResources: the disk is full.
+        """
+        files = cls(
+            folder / f"{stem}.json", folder / f"{stem}.events.jsonl", folder / f"{stem}.stderr.log"
+        )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            files.request.write_text(request.to_json(), encoding="utf-8")
+            files.log.touch()
+        except OSError as error:
+            raise OutOfResources(describe_failure(error).message) from error
+        return files
+
 
 class RunFolder:
     """One run's folder.
@@ -88,10 +107,17 @@ class RunFolder:
         run_id: its name.
     """
 
-    def __init__(self, house_folder: Path, run_id: str) -> None:
-        """Name the folder; nothing is written yet."""
+    def __init__(self, house_folder: Path, run_id: str, *, stays: bool = True) -> None:
+        """Name the folder; nothing is written yet.
+
+        Args:
+            house_folder: of the output folder.
+            run_id: from `new_run_id`.
+            stays: whether people can look into it afterwards.
+        """
         self.run_id = run_id
         self.root = house_folder / RUNS_FOLDER / run_id
+        self._stays = stays
 
     def open(self, settings: RunSettings, environment: Mapping[str, str]) -> None:
         """Write down what was asked.
@@ -116,23 +142,12 @@ class RunFolder:
         except OSError as error:
             raise OutOfResources(describe_failure(error).message) from error
 
-    def write_request(self, plan: StagePlan, stem: str, request: StageRequest) -> RequestFiles:
-        """Write a request and return its files, whose names begin with `stem`.
-
-        Raises:
-            OutOfResources: the disk is full.
-        """
-        folder = self.root / plan.spec.folder.removeprefix("step")
-        files = RequestFiles(
-            folder / f"{stem}.json", folder / f"{stem}.events.jsonl", folder / f"{stem}.stderr.log"
-        )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            files.request.write_text(request.to_json(), encoding="utf-8")
-            files.log.touch()
-        except OSError as error:
-            raise OutOfResources(describe_failure(error).message) from error
-        return files
+    def describe_log(self, log: Path) -> str:
+        """Say where a process's log is; or what it ends with, where nobody can look it up."""
+        if self._stays:
+            return f"its log is {log}"
+        said = log_tail(log)
+        return f"its log ends with:\n{said}" if said else "its log is empty"
 
     def close(self, summary: str) -> None:
         """Write down how it ended, beside what was asked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from payerseg.errors import BundleError, UsageError
 from payerseg.results.case_folder import HOUSE_FOLDER, CaseFolder
 from payerseg.results.fingerprint import HashMemo, results_memo, weights_digest
 from payerseg.stagekit.catalog import PIPELINE, StageSpec
-from payerseg.stagekit.protocol import WeightsRequest
+from payerseg.stagekit.protocol import CaseRequest, StageRequest, WeightsRequest
 
 Export = Literal["flat"]
 
@@ -112,11 +112,23 @@ class StagePlan:
     fingerprint: str | None = None
     seed: int = 0
 
-    def weights_request(self) -> WeightsRequest | None:
-        """Return what a stage process is told of its weights."""
-        if self.weights is None or self.fingerprint is None:
-            return None
-        return WeightsRequest(self.weights.absolute(), self.fingerprint)
+    def request(
+        self, run_id: str, items: Iterable[CaseRequest], heartbeat_s: float
+    ) -> StageRequest:
+        """Return what a process of the stage is asked to do for work items."""
+        weights = None
+        if self.weights is not None and self.fingerprint is not None:
+            weights = WeightsRequest(self.weights.absolute(), self.fingerprint)
+        return StageRequest(
+            run_id=run_id,
+            stage=self.spec.name,
+            stage_version=self.spec.version,
+            cases=tuple(items),
+            config=self.config,
+            weights=weights,
+            seed=self.seed,
+            heartbeat_s=heartbeat_s,
+        )
 
 
 def plan_stages(settings: RunSettings, memo: HashMemo) -> tuple[StagePlan, ...]:

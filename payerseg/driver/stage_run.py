@@ -1,14 +1,20 @@
-"""One stage for many cases: request, process, outcomes; a crash costs one case, the others go on."""
+"""Work items through a stage's processes: request, process, outcomes; a crash costs one item only.
+
+A stage's items are scans, the DICOM inventory's are inputs of the user, a training's is a network.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from payerseg.config.installation import programs_parent
+from payerseg.config.schema import DriverConfig
 from payerseg.driver.child_env import child_environment
 from payerseg.driver.messages import CaseEnded, CaseTold, Listener, Notice, StageClock
 from payerseg.driver.outcome import ProcessRecord
@@ -21,8 +27,9 @@ from payerseg.results.fingerprint import scan_bytes
 from payerseg.results.manifest import StageManifest
 from payerseg.results.stage_folder import clear_result
 from payerseg.results.status import StageOutcome, StageState
+from payerseg.stagekit.catalog import StageSpec
 from payerseg.stagekit.failures import BUG_KIND, OUT_OF_MEMORY_KIND
-from payerseg.stagekit.protocol import CaseRequest, EventName, StageRequest
+from payerseg.stagekit.protocol import CaseRequest, EventName
 
 CRASH_KINDS = {EndedBy.STARTUP: "timeout", EndedBy.SILENCE: "frozen", EndedBy.CASE: "timeout"}
 CRASHED_KIND = "crashed"
@@ -31,6 +38,25 @@ OF_AN_EDIT = frozenset(e.kind for e in (*_OF_AN_EDIT, *InputError.__subclasses__
 """Kinds of failure for which a person's edit is to blame, not the program or the machine."""
 CASE_S_VOXELS = 150e6
 """Scan size that `driver.case_s` is meant for."""
+
+
+def start_program(
+    spec: StageSpec,
+    files: RequestFiles,
+    driver: DriverConfig,
+    case_s: Callable[[str | None], float],
+) -> Child:
+    """Return a stage's program, ready to run on a request.
+
+    Args:
+        spec: which program.
+        files: the request, and where its log goes.
+        driver: device, engine, threads, timers.
+        case_s: case id to the time it may take.
+    """
+    environment = child_environment(driver, os.environ)
+    command = Command(spec.module, files.request, programs_parent(), environment, files.log)
+    return Child(command, Timers(driver.startup_s, driver.silence_s, case_s, driver.grace_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +107,8 @@ class StageRun:
         self._outcomes: dict[str, StageOutcome] = {}
         self._processes: list[ProcessRecord] = []
         self._clock = StageClock(plan.spec.name, 1, 1, 0)
+        self.log: Path | None = None
+        """Standard error of the latest process."""
 
     def run(
         self, cases: Sequence[Case], reasons: Mapping[str, tuple[str, ...]], clock: StageClock
@@ -124,20 +152,17 @@ class StageRun:
     def _run_process(self, number: int, cases: Sequence[Case]) -> tuple[RequestFiles, ChildEnd]:
         driver = self._settings.driver
         stem = f"{'edits' if self._takes_over else 'request'}-{number}"
-        files = self._folder.write_request(self._plan, stem, self._request(cases))
-        environment = child_environment(driver, os.environ)
-        command = Command(
-            self._plan.spec.module, files.request, programs_parent(), environment, files.log
-        )
-        timers = Timers(
-            driver.startup_s, driver.silence_s, self._case_limits(cases), driver.grace_s
-        )
+        request = self._plan.request(self._folder.run_id, self._items(cases), driver.heartbeat_s)
+        place = self._folder.root / self._plan.spec.folder.removeprefix("step")
+        files = RequestFiles.write(place, stem, request)
+        self.log = files.log
         log = EventLog(files.events)
         process = ProcessRecord(self._plan.spec.name, len(cases))
         self._processes.append(process)
         began = time.monotonic()
         try:
-            end = Child(command, timers, lambda event: self._hear(event, log)).run()
+            child = start_program(self._plan.spec, files, driver, self._case_limits(cases))
+            end = child.run(lambda event: self._hear(event, log))
         finally:
             log.close()
             process.seconds = process.seconds or round(time.monotonic() - began, 3)
@@ -146,32 +171,19 @@ class StageRun:
             self._listener(Notice(log.trouble))
         return files, end
 
-    def _request(self, cases: Sequence[Case]) -> StageRequest:
-        plan, settings = self._plan, self._settings
-        return StageRequest(
-            run_id=self._folder.run_id,
-            stage=plan.spec.name,
-            stage_version=plan.spec.version,
-            cases=tuple(
-                CaseRequest(
-                    case.case_id,
-                    settings.case_folder(case.case_id).root,
-                    case.image if plan.spec.reads_scan else None,
-                )
-                for case in cases
-            ),
-            config=plan.config,
-            weights=plan.weights_request(),
-            seed=plan.seed,
-            heartbeat_s=settings.driver.heartbeat_s,
-        )
+    def _items(self, cases: Sequence[Case]) -> Iterator[CaseRequest]:
+        for case in cases:
+            image = case.image if self._plan.spec.reads_scan else None
+            yield CaseRequest(case.case_id, self._settings.case_folder(case.case_id).root, image)
 
     def _case_limits(self, cases: Sequence[Case]) -> Callable[[str | None], float]:
-        """Return the time limit of each case, s: longer for larger scans.
+        """Return the time limit of each case, s: longer for larger scans, none for a training.
 
         The file's size stands for the number of voxels: a compressed CT has about a byte a voxel, an
         uncompressed one two, so the limit is at worst generous.
         """
+        if not self._plan.spec.has_time_limit:
+            return lambda _case_id: math.inf
         driver = self._settings.driver
         sizes = {case.case_id: scan_bytes(case.image) for case in cases if case.image is not None}
 
@@ -229,7 +241,7 @@ class StageRun:
                 return
             clear_result(self._settings.case_folder(case_id), spec.folder, spec.writes)
         kind = CRASH_KINDS[end.timer] if end.timer else CRASHED_KIND
-        message = f"the process {end.describe()}; its log is {files.log}"
+        message = f"the process {end.describe()}; {self._folder.describe_log(files.log)}"
         self._settle(case_id, StageOutcome(StageState.FAILED, kind, message))
 
     def _fail_before_first_case(
@@ -243,7 +255,10 @@ class StageRun:
             )
         else:
             kind = CRASH_KINDS[end.timer] if end.timer else CRASHED_KIND
-            message = f"before its first case the process {end.describe()}; its log is {files.log}"
+            message = (
+                f"before its first case the process {end.describe()}; "
+                f"{self._folder.describe_log(files.log)}"
+            )
         for case in waiting:
             self._settle(case.case_id, StageOutcome(StageState.FAILED, kind, message))
         foreseen = end.rejected is not None and kind not in (BUG_KIND, OUT_OF_MEMORY_KIND)

@@ -121,11 +121,11 @@ class ChildEnd:
 class Child:
     """A running stage process."""
 
-    def __init__(self, command: Command, timers: Timers, on_event: Callable[[Event], None]) -> None:
-        """Prepare; `on_event` is called for every event, in order, in the thread of `run`."""
+    def __init__(self, command: Command, timers: Timers) -> None:
+        """Prepare; nothing runs yet."""
         self._command = command
         self._timers = timers
-        self._on_event = on_event
+        self._on_event: Callable[[Event], None] = lambda _event: None
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._finished = False
         self._rejected: Event | None = None
@@ -142,12 +142,16 @@ class Child:
             EventName.STAGE_FINISHED: self._stage_finished,
         }
 
-    def run(self) -> ChildEnd:
+    def run(self, on_event: Callable[[Event], None] | None = None) -> ChildEnd:
         """Start the process, follow it to its end, and leave nothing of it behind.
+
+        Args:
+            on_event: called for every event, in order, in this thread.
 
         Raises:
             OutOfResources: no process can be started.
         """
+        self._on_event = on_event or self._on_event
         with self._command.log.open("ab") as log:
             process = self._start(log)
         reader = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)

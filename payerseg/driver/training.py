@@ -1,27 +1,27 @@
-"""Start the training of a network as a stage process, through the same supervisor as inference."""
+"""The training of a network as a work item of a process of its own, run as a stage is."""
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from payerseg.config.installation import programs_parent
 from payerseg.config.load import section_to_dict
-from payerseg.config.schema import DriverConfig
+from payerseg.config.schema import DriverConfig, RunConfig
 from payerseg.config.training import TrainingConfig
-from payerseg.driver.child_env import check_backend, child_environment
+from payerseg.driver.child_env import check_backend
 from payerseg.driver.inputs import tidy_path
-from payerseg.driver.run_folder import RUNS_FOLDER, EventLog, new_run_id
-from payerseg.driver.supervisor import Child, ChildEnd, Command, Event, Timers
-from payerseg.results.case_folder import HOUSE_FOLDER
+from payerseg.driver.messages import CaseTold, Message, StageClock
+from payerseg.driver.run_folder import RunFolder, new_run_id
+from payerseg.driver.settings import RunSettings, StagePlan
+from payerseg.driver.stage_run import CRASH_KINDS, CRASHED_KIND, StageRun
+from payerseg.driver.supervisor import Event
+from payerseg.results.case_folder import Case
+from payerseg.results.status import StageState
 from payerseg.stagekit.catalog import NETWORK_TRAINING
-from payerseg.stagekit.protocol import CaseRequest, EventName, StageRequest
 
-Tell = Callable[[Event], None]
-NO_LIMIT_S = float("inf")
+EXIT_CODES = {"config": 2, "dataset": 2, "usage": 2, "bug": 1}
+SOME_FAILED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,90 +47,39 @@ def training_name(config: TrainingConfig) -> str:
 
 
 def run_training(
-    config: TrainingConfig, driver: DriverConfig, output: Path, tell: Tell
+    config: TrainingConfig, driver: DriverConfig, output: Path, on_event: Callable[[Event], None]
 ) -> TrainingEnd:
     """Train one network in a process of its own and follow it to its end.
 
     Args:
         config: what was chosen.
-        driver: device, backend, threads, timers; a training has no time limit.
+        driver: device, backend, threads, timers; a training has no time limit and is not restarted.
         output: the training lies in `<output>/<network>`; one that is there is resumed.
-        tell: called for every event.
+        on_event: called for every event.
 
     Raises:
         ConfigError: the engine is not installed.
     """
+
+    def listen(message: Message) -> None:
+        if isinstance(message, CaseTold):
+            on_event(message.event)
+
     check_backend(driver.backend)
-    output = tidy_path(output)
-    name, run_id = training_name(config), new_run_id(output / HOUSE_FOLDER)
-    folder = output / name
-    folder.mkdir(parents=True, exist_ok=True)
-    request = StageRequest(
-        run_id=run_id,
-        stage=NETWORK_TRAINING.name,
-        stage_version=NETWORK_TRAINING.version,
-        cases=(CaseRequest(name, folder),),
-        config=section_to_dict(config),
-        seed=config.seed,
-        heartbeat_s=driver.heartbeat_s,
+    settings = RunSettings(
+        tidy_path(output), config=RunConfig(driver=replace(driver, max_restarts=0))
     )
-    run = output / HOUSE_FOLDER / RUNS_FOLDER / run_id
-    run.mkdir(parents=True, exist_ok=True)
-    path = run / "request-0.json"
-    path.write_text(request.to_json(), encoding="utf-8")
-    command = Command(
-        module=NETWORK_TRAINING.module,
-        request=path,
-        folder=programs_parent(),
-        environment=child_environment(driver, os.environ),
-        log=run / "request-0.stderr.log",
-    )
-    timers = Timers(driver.startup_s, driver.silence_s, lambda _case: NO_LIMIT_S, driver.grace_s)
-    listener = _Listener(tell, EventLog(run / "request-0.events.jsonl"))
-    end = Child(command, timers, listener).run()
-    return listener.ending(folder, end, command.log)
-
-
-class _Listener:
-    """Logs events, passes them on and remembers how the training ended."""
-
-    def __init__(self, tell: Tell, log: EventLog) -> None:
-        self._tell = tell
-        self._log = log
-        self._failure: Event | None = None
-        self._done = False
-
-    def __call__(self, event: Event) -> None:
-        self._log.write(event)
-        if event["event"] == EventName.CASE_FAILED:
-            self._failure = event
-        self._done = self._done or event["event"] == EventName.CASE_DONE
-        self._tell(event)
-
-    def ending(self, folder: Path, end: ChildEnd, log: Path) -> TrainingEnd:
-        self._log.close()
-        if self._done:
-            return TrainingEnd(folder, ok=True)
-        trouble = self._failure or end.rejected
-        if trouble is None:
-            message = f"the training process {end.describe()}; run the same command to go on; {log}"
-            return TrainingEnd(folder, ok=False, message=message, exit_code=3)
-        kind, text = str(trouble.get("kind", "")), str(trouble.get("message", ""))
-        code = {"config": 2, "dataset": 2, "usage": 2, "bug": 1}.get(kind, 3)
-        return TrainingEnd(folder, ok=False, message=f"{text} (log: {log})", exit_code=code)
-
-
-class EtaClock:
-    """Estimates the time left from the pace of this process, not of earlier ones."""
-
-    def __init__(self) -> None:
-        self._first: tuple[int, float] | None = None
-
-    def left_s(self, done: int, total: int) -> float | None:
-        """Return seconds to the end, None before a pace is known."""
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (done, now)
-            return None
-        steps, seconds = done - self._first[0], now - self._first[1]
-        return (total - done) * seconds / steps if steps > 0 else None
+    case = Case(training_name(config))
+    plan = StagePlan(NETWORK_TRAINING, section_to_dict(config), seed=config.seed)
+    folder = RunFolder(settings.house_folder, new_run_id(settings.house_folder))
+    run = StageRun(plan, settings, folder, listen)
+    run.run([case], {}, StageClock(NETWORK_TRAINING.name, 1, 1, 1))
+    outcome, place = run.outcomes[case.case_id], settings.case_folder(case.case_id).root
+    if outcome.state is StageState.DONE:
+        return TrainingEnd(place, ok=True)
+    code = EXIT_CODES.get(outcome.kind, SOME_FAILED)
+    if outcome.kind in (*CRASH_KINDS.values(), CRASHED_KIND):
+        message = f"{outcome.message}; run the same command to go on"
+    else:
+        message = f"{outcome.message} (log: {run.log})"
+    return TrainingEnd(place, ok=False, message=message, exit_code=code)

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from payerseg.config.schema import PRECISIONS
 from payerseg.errors import ConfigError, OutOfResources
 
 Forward = Callable[..., np.ndarray]
@@ -24,7 +25,6 @@ CPU_INFO = Path("/proc/cpuinfo")
 BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
 BFLOAT16_CAPABILITY = 8
 """First CUDA compute capability (Ampere) whose bfloat16 is not emulated."""
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 ADVICE = "set a smaller memory_mb for this stage, or run on a machine with more memory"
 
 
@@ -82,8 +82,8 @@ def choose_precision(precision: str = "auto") -> str:
     Raises:
         ConfigError: an unknown policy, or one that this device has no kernels for.
     """
-    if precision not in ("auto", *PRECISIONS):
-        msg = f"precision is {precision!r}; expected auto or one of {', '.join(PRECISIONS)}"
+    if precision not in PRECISIONS:
+        msg = f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}"
         raise ConfigError(msg)
     backend, gpus = keras.backend.backend(), gpu_capabilities()
     if precision == "auto":

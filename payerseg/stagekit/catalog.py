@@ -28,6 +28,7 @@ class StageSpec:
         reads_scan: whether it reads the user's file.
         edits: program that takes over what a person changed in its results, before later stages read it;
             "" where an edit is used as it is. What was taken over is replaced by `--force` only.
+        has_time_limit: whether an item that takes too long is ended.
     """
 
     name: str
@@ -40,6 +41,7 @@ class StageSpec:
     weights: bool = False
     reads_scan: bool = False
     edits: str = ""
+    has_time_limit: bool = True
 
     @property
     def section(self) -> str:
@@ -150,4 +152,5 @@ NETWORK_TRAINING = StageSpec(
     reads=(),
     writes=(a.TRAINING_RECORD,),
     config="payerseg.config.training:TrainingConfig",
+    has_time_limit=False,
 )
