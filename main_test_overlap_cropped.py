@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from payerseg.cli.app import start
-from payerseg.cli.run import run_from_options
-from payerseg.cli.run_options import RunOptions, weights_options
+from payerseg.cli.run import RunOptions, run_from_options, weights_options
 
 
 @click.command(help=__doc__)

@@ -22,7 +22,7 @@ import click
 import numpy as np
 
 from payerseg.config.graph import DecoderSpec
-from payerseg.config.installation import default_bundle
+from payerseg.config.weights import default_bundle
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.volume import Volume

@@ -27,7 +27,7 @@ import numpy as np
 from payerseg.config.schema import DriverConfig
 from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import Vertebra
-from payerseg.driver.child_env import child_environment
+from payerseg.driver.supervisor import child_environment
 from payerseg.imaging.nifti import write_nifti
 from payerseg.imaging.resample import resample
 from payerseg.stagekit.catalog import PIPELINE

@@ -21,9 +21,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from payerseg.datasets.catalog import read_catalog
 from payerseg.datasets.centers import with_centers
 from payerseg.datasets.discover import discover, read_case
+from payerseg.datasets.layouts import read_catalog
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra

@@ -21,10 +21,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from payerseg.config.installation import default_bundle
 from payerseg.config.load import load_config
 from payerseg.config.schema import RunConfig
-from payerseg.config.weights import check_weights
+from payerseg.config.weights import check_weights, default_bundle
 from payerseg.dicom.source import DIRECTORY_FILE, is_dicom_source, require_pydicom
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmarks, Point

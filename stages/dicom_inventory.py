@@ -6,7 +6,7 @@ writes which files are which volume, and what is to be done with each.
 
 from pathlib import Path
 
-from payerseg.config.dicom import DicomInventoryConfig
+from payerseg.config.schema import DicomInventoryConfig
 from payerseg.dicom.inventory import inventory_facts, take_inventory
 from payerseg.results.artifacts import DICOM_INVENTORY as INVENTORY_FILE
 from payerseg.stagekit.case_work import CaseWork

@@ -7,8 +7,13 @@ other in step, and writes down what is a person's work. No network is asked; not
 from payerseg.config.schema import VertebraeSegmentationConfig
 from payerseg.errors import ArtifactError
 from payerseg.imaging.files import lies_like
-from payerseg.postprocess.mask_edits import differing, edited_record, on_grid, with_masks
-from payerseg.postprocess.mask_results import single_masks
+from payerseg.postprocess.mask_results import (
+    differing,
+    edited_record,
+    on_grid,
+    single_masks,
+    with_masks,
+)
 from payerseg.results.artifacts import MASK_REPORT, SCAN, SEGMENTATION, VERTEBRAE
 from payerseg.results.formats import check_labels
 from payerseg.stagekit.case_run import take_over_edits

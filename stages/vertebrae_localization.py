@@ -19,7 +19,7 @@ from payerseg.postprocess.naming import (
     name_vertebrae,
 )
 from payerseg.postprocess.spine_box import why_unnamed
-from payerseg.postprocess.spine_prior import SpinePrior
+from payerseg.postprocess.spine_graph import SpinePrior
 from payerseg.preprocess.inputs import vertebrae_input
 from payerseg.report.figures import spine_projection
 from payerseg.results.artifacts import (

@@ -12,7 +12,7 @@ import numpy as np
 
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
-from payerseg.postprocess.spine_prior import PRIOR_FORMAT, PriorEdge, SpinePrior
+from payerseg.postprocess.spine_graph import PRIOR_FORMAT, PriorEdge, SpinePrior
 
 SMALLEST_SD = 0.05
 """An edge seen in a handful of people is given at least this part of its distance as spread."""

@@ -15,7 +15,7 @@ import numpy as np
 from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import N_CHANNELS, Vertebra
 from payerseg.postprocess.peaks import Candidate
-from payerseg.postprocess.spine_prior import SpinePrior
+from payerseg.postprocess.spine_graph import SpinePrior
 
 Truth = dict[Vertebra, np.ndarray]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from payerseg.cli.earlier_run import earlier_settings
-from payerseg.cli.run import run_settings
-from payerseg.cli.run_options import (
+from payerseg.cli.run import (
     STAGE_NAMES,
     DeviceType,
     config_options,
+    earlier_settings,
+    run_settings,
     weights_options,
 )
 from payerseg.config.schema import KEEP_LEVELS

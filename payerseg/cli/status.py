@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from payerseg.cli.earlier_run import earlier_settings
-from payerseg.cli.run_options import config_options, weights_options
+from payerseg.cli.run import config_options, earlier_settings, weights_options
 from payerseg.driver.status import CaseReport, decide_all
 from payerseg.results.status import is_good
 from payerseg.stagekit.protocol import ExitCode

@@ -8,7 +8,7 @@ import click
 
 from payerseg.errors import UsageError
 
-# The same words as payerseg.synthesis.compose and negatives, which need numpy; a test compares them.
+# The same words as payerseg.synthesis.library and negatives, which need numpy; a test compares them.
 VARIANTS = (
     "usual", "l6", "t13", "no_t12", "sacralised", "scoliosis", "kyphosis", "fracture", "fused",
 )  # fmt: skip
@@ -54,9 +54,8 @@ def synthesize(
 
     A scan is decided by its seed and the shapes; scans that OUT holds already are left alone.
     """
-    from payerseg.synthesis.dataset import read_origins
+    from payerseg.synthesis.dataset import ScanRecipe, gather_library, read_origins
     from payerseg.synthesis.library import save_library
-    from payerseg.synthesis.recipes import Recipe, gather_library
 
     if phantom == bool(folders):
         msg = "give either --labels (one or more) or --phantom"
@@ -69,6 +68,6 @@ def synthesize(
         save_library(library, pack)
         click.echo(f"{pack}: {len(library.spines)} spines, {len(library.torsos)} torsos")
     for index in range(count):
-        recipe = Recipe(wanted[index % len(wanted)], view, spacing, seed + index)
+        recipe = ScanRecipe(wanted[index % len(wanted)], view, spacing, seed + index)
         done = recipe.write(library, out, origins)
         click.echo(f"{index + 1}/{count} {recipe.case_id}{'' if done else ' (there already)'}")

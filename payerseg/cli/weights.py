@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from payerseg.config.installation import weights_folder
 from payerseg.config.model_card import CARD_FILE, LevelNetSpec, ModelCard, SCNetSpec
-from payerseg.config.weights import checkpoint_prefix, read_checked_card
+from payerseg.config.weights import checkpoint_prefix, read_checked_card, weights_folder
 from payerseg.errors import BundleError, PayersegError, UsageError
 from payerseg.stagekit.catalog import PIPELINE
 

@@ -7,9 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from payerseg.domain.landmarks import Landmarks, Point
+import numpy as np
+
+from payerseg.domain.grid import Grid
+from payerseg.domain.landmarks import Landmark, Landmarks, Point
 from payerseg.domain.levels import Rib
 from payerseg.domain.vertebra import Vertebra
+from payerseg.domain.volume import Volume
+from payerseg.imaging.body_centers import VertebraBody, locate_bodies
 
 Split = Literal["train", "val", "test", ""]
 LandmarkFormat = Literal["lps_json", "csv", "verse"]
@@ -132,3 +137,34 @@ def possible_neighbours(landmarks: Landmarks) -> frozenset[Vertebra]:
     else:
         out.add(order[order.index(last) + 1])
     return frozenset(out)
+
+
+FACE_MARGIN_MM = 2.0
+"""A body that ends this near the volume's upper or lower face may go on beyond it."""
+
+
+def with_centers(case: TrainingCase, labels: Volume) -> TrainingCase:
+    """Return the case with body centres derived from its masks.
+
+    A body cut by the volume's upper or lower face gives a wrong centre: that vertebra becomes
+    `partial`. So do the neighbours beyond both ends of the masked chain.
+    """
+    bodies = locate_bodies(labels)
+    found = Landmarks(Landmark(v, tuple(body.center_mm)) for v, body in bodies.items())
+    cut = {v for v, body in bodies.items() if is_cut(body, labels.grid)}
+    whole = Landmarks(mark for vertebra, mark in found.items() if vertebra not in cut)
+    partial = case.partial | cut | possible_neighbours(found)
+    return case.with_landmarks(whole, frozenset(partial - set(whole)))
+
+
+def is_cut(body: VertebraBody, grid: Grid) -> bool:
+    """Tell whether a body reaches the volume's head or foot face.
+
+    Processes cut off by a face do not move the body's centre; they do not count.
+    """
+    reach = body.half_size_mm[2] * body.axes[2]
+    ends = np.stack([body.center_mm + reach, body.center_mm - reach])
+    along = int(np.argmax(np.abs(np.asarray(grid.direction).reshape(3, 3)[2])))
+    depth = grid.map_world_to_indices(ends)[:, 2 - along] + 0.5
+    margin = FACE_MARGIN_MM / grid.spacing_mm[along]
+    return bool(np.any((depth < margin) | (depth > grid.shape[2 - along] - margin)))

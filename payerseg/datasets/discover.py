@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from payerseg.datasets.c1 import C1Convention, to_dens_point
 from payerseg.datasets.cases import (
     CaseFiles,
     Dataset,
@@ -15,7 +14,15 @@ from payerseg.datasets.cases import (
     TrainingCase,
     possible_neighbours,
 )
-from payerseg.datasets.catalog import CATALOG, catalog_cases
+from payerseg.datasets.label_schemes import C1Convention, to_dens_point
+from payerseg.datasets.layouts import (
+    CATALOG,
+    catalog_cases,
+    is_verse_folder,
+    release_of,
+    simple_cases,
+    verse_cases,
+)
 from payerseg.datasets.point_files import (
     CsvSpace,
     VerseConvention,
@@ -24,8 +31,6 @@ from payerseg.datasets.point_files import (
     read_lps_json,
     read_verse_points,
 )
-from payerseg.datasets.simple_layout import simple_cases
-from payerseg.datasets.verse import is_verse_folder, release_of, verse_cases
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import DatasetError

@@ -16,8 +16,8 @@ from typing import Any
 
 from payerseg import records
 from payerseg.atomic import write_text
-from payerseg.config.dicom import INPUT_PREFIX, DicomInventoryConfig
 from payerseg.config.load import section_to_dict
+from payerseg.config.schema import INPUT_PREFIX, DicomInventoryConfig
 from payerseg.dicom.names import distinct_names, series_names, source_name
 from payerseg.dicom.source import DIRECTORY_FILE, ZIP_ENDING, is_dicom_file, require_pydicom
 from payerseg.domain.series_reference import SERIES_SUFFIX, SeriesReference

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from payerseg.config.schema import Keep
 from payerseg.driver.settings import StagePlan
 from payerseg.errors import ArtifactError
 from payerseg.results.artifacts import Artifact
 from payerseg.results.case_folder import Case, CaseFolder
 from payerseg.results.fingerprint import HashMemo, KeyParts
 from payerseg.results.manifest import ResultStatus, StageManifest
-from payerseg.results.stage_folder import edited_copy_path
+from payerseg.results.stage_folder import edited_copy_path, remove
 from payerseg.stagekit.case_state import StageContent, short_hash, stage_content
+from payerseg.stagekit.catalog import StageSpec
 
 NO_RESULT = "no result yet"
 
@@ -176,3 +178,38 @@ def _changed_settings(
         elif before != now or (name in old) != (name in new):
             changes.append(f"{prefix}{name} {before!r} → {now!r}")
     return changes
+
+
+def prune_case(folder: CaseFolder, pipeline: Iterable[StageSpec], keep: Keep) -> None:
+    """Remove the intermediates of a complete case; of an incomplete one, nothing.
+
+    Raises:
+        OSError: a file cannot be removed.
+        ArtifactError: a manifest is damaged.
+    """
+    manifests = {spec: StageManifest.read(folder.manifest_path(spec.folder)) for spec in pipeline}
+    if not _complete(manifests.values()):
+        return
+    for spec, manifest in manifests.items():
+        if manifest is None:
+            continue
+        gone = [
+            artifact
+            for artifact in spec.writes
+            if artifact.name in manifest.outputs and not artifact.stays_at(keep)
+        ]
+        names = tuple(artifact.name for artifact in gone)
+        if set(names) - set(manifest.pruned):
+            manifest.with_pruned(names).write(folder.manifest_path(spec.folder))
+        for artifact in gone:
+            remove(folder.path(artifact))
+
+
+def _complete(manifests: Iterable[StageManifest | None]) -> bool:
+    """Tell whether every stage has a result, or an early one ended the case."""
+    for manifest in manifests:
+        if manifest is None:
+            return False
+        if manifest.status == "no_spine":
+            return True
+    return True

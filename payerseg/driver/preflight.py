@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from payerseg.config.weights import check_weights
-from payerseg.driver.child_env import check_backend, chosen_variables
 from payerseg.driver.dicom_inputs import SERIES_FOLDER, DicomFound, find_series, split_inputs
 from payerseg.driver.inputs import Discovery, Refusal, discover_cases, remembered_cases
 from payerseg.driver.run_folder import RequestFiles
 from payerseg.driver.settings import RunSettings, StagePlan, plan_stages
 from payerseg.driver.stage_run import start_program
+from payerseg.driver.supervisor import check_backend, chosen_variables
 from payerseg.errors import BundleError, ConfigError, UsageError
 from payerseg.results.case_folder import Case
 from payerseg.results.fingerprint import HashMemo, scan_bytes, text_digest

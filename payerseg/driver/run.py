@@ -14,7 +14,7 @@ from pathlib import Path
 
 from payerseg.driver.dicom_inputs import SERIES_FOLDER
 from payerseg.driver.exports import write_exports
-from payerseg.driver.freshness import State, Verdict, decide, restores
+from payerseg.driver.freshness import State, Verdict, decide, prune_case, restores
 from payerseg.driver.inputs import may_have_folder
 from payerseg.driver.lock import CaseLocks
 from payerseg.driver.messages import (
@@ -28,7 +28,6 @@ from payerseg.driver.messages import (
 )
 from payerseg.driver.outcome import CaseRecord, ProcessRecord, RunSummary, exit_code_of
 from payerseg.driver.preflight import Preflight, check_before_start
-from payerseg.driver.prune import prune_case
 from payerseg.driver.run_folder import RunFolder, new_run_id
 from payerseg.driver.settings import RunSettings, StagePlan
 from payerseg.driver.stage_run import StageRun, outcome_of
@@ -38,8 +37,7 @@ from payerseg.results.fingerprint import HashMemo
 from payerseg.results.manifest import StageManifest
 from payerseg.results.stage_folder import clear_result, remove
 from payerseg.results.status import CaseSummary, StageOutcome, StageState, read_status
-from payerseg.stagekit.failures import describe_failure
-from payerseg.stagekit.protocol import ExitCode
+from payerseg.stagekit.protocol import ExitCode, describe_failure
 
 STILL_TRUE = {StageState.FRESH, StageState.EDITED}
 NOT_REPLACED = "results that a person edited are kept (--force replaces them and keeps a copy)"

@@ -18,8 +18,7 @@ from payerseg.config.load import to_toml
 from payerseg.driver.settings import RunSettings
 from payerseg.driver.supervisor import log_tail
 from payerseg.errors import OutOfResources, UsageError
-from payerseg.stagekit.failures import describe_failure
-from payerseg.stagekit.protocol import StageRequest
+from payerseg.stagekit.protocol import StageRequest, describe_failure
 
 RUNS_FOLDER = "runs"
 RUN_FILE = "run.json"

@@ -13,14 +13,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from payerseg.config.installation import programs_parent
 from payerseg.config.schema import DriverConfig
-from payerseg.driver.child_env import child_environment
+from payerseg.config.weights import programs_parent
 from payerseg.driver.messages import CaseEnded, CaseTold, Listener, Notice, StageClock
 from payerseg.driver.outcome import ProcessRecord
 from payerseg.driver.run_folder import EventLog, RequestFiles, RunFolder
 from payerseg.driver.settings import RunSettings, StagePlan
-from payerseg.driver.supervisor import Child, ChildEnd, Command, EndedBy, Event, Timers
+from payerseg.driver.supervisor import (
+    Child,
+    ChildEnd,
+    Command,
+    EndedBy,
+    Event,
+    Timers,
+    child_environment,
+)
 from payerseg.errors import ArtifactError, GridMismatch, InputError, PayersegError
 from payerseg.results.case_folder import Case
 from payerseg.results.fingerprint import scan_bytes
@@ -28,8 +35,7 @@ from payerseg.results.manifest import StageManifest
 from payerseg.results.stage_folder import clear_result
 from payerseg.results.status import StageOutcome, StageState
 from payerseg.stagekit.catalog import StageSpec
-from payerseg.stagekit.failures import BUG_KIND, OUT_OF_MEMORY_KIND
-from payerseg.stagekit.protocol import CaseRequest, EventName
+from payerseg.stagekit.protocol import BUG_KIND, OUT_OF_MEMORY_KIND, CaseRequest, EventName
 
 CRASH_KINDS = {EndedBy.STARTUP: "timeout", EndedBy.SILENCE: "frozen", EndedBy.CASE: "timeout"}
 CRASHED_KIND = "crashed"

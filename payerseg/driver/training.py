@@ -9,13 +9,12 @@ from pathlib import Path
 from payerseg.config.load import section_to_dict
 from payerseg.config.schema import DriverConfig, RunConfig
 from payerseg.config.training import TrainingConfig
-from payerseg.driver.child_env import check_backend
 from payerseg.driver.inputs import tidy_path
 from payerseg.driver.messages import CaseTold, Message, StageClock
 from payerseg.driver.run_folder import RunFolder, new_run_id
 from payerseg.driver.settings import RunSettings, StagePlan
 from payerseg.driver.stage_run import CRASH_KINDS, CRASHED_KIND, StageRun
-from payerseg.driver.supervisor import Event
+from payerseg.driver.supervisor import Event, check_backend
 from payerseg.results.case_folder import Case
 from payerseg.results.status import StageState
 from payerseg.stagekit.catalog import NETWORK_TRAINING

@@ -6,8 +6,7 @@ import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from payerseg.datasets.cases import CaseFiles, TrainingCase
-from payerseg.datasets.centers import with_centers
+from payerseg.datasets.cases import CaseFiles, TrainingCase, with_centers
 from payerseg.datasets.discover import DEFAULT_RULES, ReadingRules, discover, read_case
 from payerseg.datasets.label_schemes import SCHEMES, LabelScheme
 from payerseg.datasets.point_files import read_lps_json

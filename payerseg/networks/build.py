@@ -8,8 +8,7 @@ import keras
 
 from payerseg.config.model_card import LevelNetSpec, NetworkSpec, SCNetSpec, UNetSpec
 from payerseg.networks.levels import build_level_network
-from payerseg.networks.scnet import build_scnet
-from payerseg.networks.unet import build_unet
+from payerseg.networks.unet import build_scnet, build_unet
 
 
 def build_network(spec: NetworkSpec, dtype: str = "float32", seed: int = 0) -> keras.Model:

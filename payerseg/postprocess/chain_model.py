@@ -21,7 +21,7 @@ from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import Vertebra
 from payerseg.postprocess.level_evidence import SAME_LOOK, LevelEvidence
 from payerseg.postprocess.places import Places
-from payerseg.postprocess.spine_prior import SpinePrior
+from payerseg.postprocess.spine_graph import SpinePrior
 
 N_LABELS = len(Vertebra)
 LABELS = tuple(Vertebra)

@@ -22,7 +22,7 @@ from payerseg.postprocess.chain_model import (
 )
 from payerseg.postprocess.level_evidence import LevelEvidence
 from payerseg.postprocess.places import Places
-from payerseg.postprocess.spine_prior import SpinePrior
+from payerseg.postprocess.spine_graph import SpinePrior
 
 NEGLIGIBLE_NATS = 10.0
 """A hypothesis this far behind the best one is not followed."""

@@ -20,8 +20,7 @@ from payerseg.postprocess.level_evidence import LevelEvidence
 from payerseg.postprocess.peaks import REFERENCE_PEAKS, Candidate, heatmap_candidates, peak_rule
 from payerseg.postprocess.places import Places
 from payerseg.postprocess.spine_decoder import Decoder, decode_places, places_in
-from payerseg.postprocess.spine_graph import decode_reference
-from payerseg.postprocess.spine_prior import SpinePrior
+from payerseg.postprocess.spine_graph import SpinePrior, decode_reference
 
 
 def find_candidates(

@@ -32,7 +32,7 @@ from payerseg.postprocess.review import (
     stated_anchors,
     what_changes,
 )
-from payerseg.postprocess.spine_prior import SpinePrior
+from payerseg.postprocess.spine_graph import SpinePrior
 
 BORDER_MM = 10.0
 SURE_VERTEBRA, FAIR_HEAT = 0.9, 0.5

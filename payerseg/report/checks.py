@@ -13,7 +13,7 @@ import numpy as np
 
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
-from payerseg.postprocess.spine_prior import SpinePrior
+from payerseg.postprocess.spine_graph import SpinePrior
 from payerseg.report.case_facts import CaseFacts, Finding, Severity, in_order
 from payerseg.report.mask_checks import MaskFacts, mask_findings
 from payerseg.report.scan_checks import scan_findings

@@ -39,8 +39,8 @@ from payerseg.imaging.pictures import encode_png, read_png
 from payerseg.imaging.scan_record import ScanRecord
 from payerseg.results.artifacts import SCAN, Artifact
 from payerseg.results.case_folder import CaseFolder
+from payerseg.results.landmark_edits import format_landmarks, parse_landmarks
 from payerseg.results.landmark_rows import BoxRecord
-from payerseg.results.landmarks_table import format_landmarks, parse_landmarks
 
 _HEATMAP_STEPS = 32767
 _MASK_ENDING = ".nii.gz"

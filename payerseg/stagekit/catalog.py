@@ -140,7 +140,7 @@ DICOM_INVENTORY = StageSpec(
     version=1,
     reads=(),
     writes=(a.DICOM_INVENTORY,),
-    config="payerseg.config.dicom:DicomInventoryConfig",
+    config="payerseg.config.schema:DicomInventoryConfig",
 )
 
 # Not in the pipeline: its work item is a network, not a scan.

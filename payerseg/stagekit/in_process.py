@@ -17,8 +17,7 @@ from payerseg.errors import OutOfResources, ProtocolError
 from payerseg.stagekit.case_run import CaseResult, Provenance, StageSetup, build_stage, run_case
 from payerseg.stagekit.case_work import Say
 from payerseg.stagekit.catalog import StageSpec
-from payerseg.stagekit.failures import BUG_KIND, describe_failure
-from payerseg.stagekit.protocol import CaseRequest, EventName
+from payerseg.stagekit.protocol import BUG_KIND, CaseRequest, EventName, describe_failure
 from payerseg.stagekit.worker import StageClass
 
 

@@ -26,9 +26,17 @@ from payerseg.errors import PayersegError, ProtocolError
 from payerseg.stagekit.case_run import CaseResult, Provenance, StageSetup, build_stage, run_case
 from payerseg.stagekit.case_work import CaseWork
 from payerseg.stagekit.catalog import StageSpec
-from payerseg.stagekit.failures import OUT_OF_MEMORY_KIND, Failure, describe_failure
 from payerseg.stagekit.memory import memory_mb
-from payerseg.stagekit.protocol import CaseRequest, EventName, ExitCode, StageRequest, encode_event
+from payerseg.stagekit.protocol import (
+    OUT_OF_MEMORY_KIND,
+    CaseRequest,
+    EventName,
+    ExitCode,
+    Failure,
+    StageRequest,
+    describe_failure,
+    encode_event,
+)
 
 LEASH_OPTION = "--leashed"
 LIBRARIES = ("payerseg", "numpy", "keras", "tensorflow", "torch", "jax", "SimpleITK", "nibabel")

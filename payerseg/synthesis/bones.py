@@ -9,9 +9,9 @@ from scipy import ndimage
 
 from payerseg.domain.grid import Grid
 from payerseg.domain.vertebra import Vertebra
+from payerseg.synthesis.outline import capsules
 from payerseg.synthesis.poses import PosedVertebra, Spur
 from payerseg.synthesis.shapes import DEPTH_STEP_MM, EDGE_MM
-from payerseg.synthesis.skeleton import capsules
 
 Array = np.ndarray
 FAR_MM = -12.7

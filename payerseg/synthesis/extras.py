@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from payerseg.domain.grid import Grid
+from payerseg.synthesis.outline import capsules
 from payerseg.synthesis.poses import PosedVertebra
-from payerseg.synthesis.skeleton import capsules
 
 Array = np.ndarray
 METAL_HU = 8000.0

@@ -167,7 +167,7 @@ def make_phantom(
 
     Args:
         seed: decides everything.
-        variant: one of `compose.VARIANTS`.
+        variant: one of `library.VARIANTS`.
         extent: the volume; by default the trunk at 2 mm.
     """
     return synthesize_spine(phantom_library(), seed, variant, extent or PHANTOM_EXTENT)

@@ -11,9 +11,8 @@ from scipy import ndimage
 from payerseg.domain.grid import Grid
 from payerseg.domain.levels import STUMP_MM, Rib
 from payerseg.domain.vertebra import Vertebra
-from payerseg.synthesis.outline import OUTLINE
+from payerseg.synthesis.outline import OUTLINE, capsules
 from payerseg.synthesis.poses import PosedVertebra
-from payerseg.synthesis.skeleton import capsules
 from payerseg.synthesis.torso import LEFT_RIB_IDS, RIGHT_RIB_IDS
 
 Array = np.ndarray

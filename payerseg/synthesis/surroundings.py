@@ -8,12 +8,19 @@ from itertools import pairwise
 import numpy as np
 
 from payerseg.domain.grid import Grid
-from payerseg.synthesis.outline import NECK, TRUNK, draw_tubes, jittered, outline_depth
+from payerseg.synthesis.outline import (
+    NECK,
+    TRUNK,
+    capsules,
+    draw_skeleton,
+    draw_tubes,
+    jittered,
+    outline_depth,
+)
 from payerseg.synthesis.poses import PosedVertebra, disc_mm
 from payerseg.synthesis.ribs import CODE_OF_ID, NO_BONE_MM, RibPlan, Ribs
 from payerseg.synthesis.scanner import smooth_field
 from payerseg.synthesis.shapes import DEPTH_STEP_MM
-from payerseg.synthesis.skeleton import capsules, draw_skeleton
 from payerseg.synthesis.spine_axis import SpineAxis
 from payerseg.synthesis.tissues import LUNG_IDS, Patient, Tissue
 from payerseg.synthesis.torso import CARTILAGE_ID, TorsoAtlas, TorsoView
@@ -35,7 +42,7 @@ class Surroundings:
     """Soft tissue and other bones on a grid.
 
     Attributes:
-        tissue: (z, y, x) uint8 ids of tissues.py.
+        tissue: (z, y, x) uint8 ids of `tissues`.
         bone_mm: (z, y, x) float32 signed depth of bones that are no vertebrae.
         ribs: which of them is which rib.
         s1_mm: centre of the first sacral body (it may lie outside the grid), None without a sacrum.

@@ -21,7 +21,7 @@ from scipy import ndimage
 from payerseg.atomic import write_text
 from payerseg.datasets.cases import CaseFiles, Dataset, TrainingCase
 from payerseg.datasets.discover import DEFAULT_RULES, ReadingRules, read_case
-from payerseg.datasets.simple_layout import CASE_FACTS, without_ending
+from payerseg.datasets.layouts import CASE_FACTS, without_ending
 from payerseg.domain.landmarks import Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume

@@ -17,8 +17,7 @@ import numpy as np
 from payerseg.config.model_card import SamplingSpec
 from payerseg.config.schema import PreparationConfig
 from payerseg.config.training import NETWORKS, Network, TrainingPreset
-from payerseg.datasets.cases import CaseFiles, Dataset, TrainingCase
-from payerseg.datasets.centers import with_centers
+from payerseg.datasets.cases import CaseFiles, Dataset, TrainingCase, with_centers
 from payerseg.datasets.discover import DEFAULT_RULES, ReadingRules, read_case
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmark, Landmarks

@@ -9,8 +9,7 @@ import pytest
 from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.evaluation.landmark_scores import score_landmarks
-from payerseg.evaluation.mask_scores import dice
-from payerseg.evaluation.surface_scores import _elements, hausdorff_mm, score_surfaces
+from payerseg.evaluation.mask_scores import _elements, dice, hausdorff_mm, score_surfaces
 
 DATA = Path(__file__).parents[1] / "golden" / "data"
 SURFACES = json.loads((DATA / "surface_scores.json").read_text())

@@ -10,7 +10,9 @@ from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.domain.vertebra import N_CHANNELS, Vertebra
 from payerseg.postprocess.peaks import Candidate
 from payerseg.postprocess.spine_graph import (
+    PriorEdge,
     ReferenceGraphRule,
+    SpinePrior,
     best_per_channel,
     decode_reference,
     inside_ends,
@@ -19,7 +21,6 @@ from payerseg.postprocess.spine_graph import (
     reshifted,
     shortest_path,
 )
-from payerseg.postprocess.spine_prior import PriorEdge, SpinePrior
 
 
 @pytest.fixture(scope="module")

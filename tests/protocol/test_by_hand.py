@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from payerseg.config.installation import programs_parent
+from payerseg.config.weights import programs_parent
 
 
 @pytest.fixture

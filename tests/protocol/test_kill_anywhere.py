@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from payerseg.config.installation import programs_parent
+from payerseg.config.weights import programs_parent
 
 HERE = Path(__file__).resolve().parent
 DRIVER = """

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from payerseg.config.installation import programs_parent
+from payerseg.config.weights import programs_parent
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).resolve().parent

@@ -16,8 +16,7 @@ from payerseg.domain.volume import Volume
 from payerseg.errors import ArtifactError
 from payerseg.exports.case_result import find_results
 from payerseg.imaging.files import read_label_map, read_volume, write_volume
-from payerseg.postprocess.mask_edits import edited_record
-from payerseg.postprocess.mask_results import single_masks
+from payerseg.postprocess.mask_results import edited_record, single_masks
 from payerseg.results.artifacts import MASK_REPORT, SCAN, SEGMENTATION, VERTEBRAE
 from payerseg.results.fingerprint import HashMemo
 from payerseg.results.formats import read_artifact

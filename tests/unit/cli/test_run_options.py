@@ -4,14 +4,14 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from payerseg.cli.run_options import (
+from payerseg.cli.run import (
     RunOptions,
     as_run_options,
     choice_options,
     config_options,
     weights_options,
 )
-from payerseg.config.installation import default_bundle
+from payerseg.config.weights import default_bundle
 from payerseg.errors import ConfigError
 
 

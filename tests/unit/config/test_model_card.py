@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from payerseg.config.installation import weights_folder
 from payerseg.config.model_card import (
     ModelCard,
     SamplingSpec,
@@ -16,6 +15,7 @@ from payerseg.config.model_card import (
     joined_sources,
     single_sources,
 )
+from payerseg.config.weights import weights_folder
 from payerseg.errors import BundleError
 
 SHIPPED = sorted(weights_folder().rglob("model.json"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from payerseg.datasets.centers import with_centers
+from payerseg.datasets.cases import with_centers
 from payerseg.datasets.discover import discover, read_case
 from payerseg.domain.vertebra import Vertebra
 from payerseg.imaging.files import read_volume

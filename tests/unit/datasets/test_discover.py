@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from payerseg.datasets.c1 import to_dens_point
 from payerseg.datasets.cases import possible_neighbours
-from payerseg.datasets.catalog import patient_of
 from payerseg.datasets.discover import ReadingRules, discover, read_case
-from payerseg.datasets.verse import release_of, verse_patient
+from payerseg.datasets.label_schemes import to_dens_point
+from payerseg.datasets.layouts import patient_of, release_of, verse_patient
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.domain.vertebra import Vertebra

@@ -3,13 +3,13 @@
 import pytest
 
 from payerseg.config.schema import DriverConfig
-from payerseg.driver import child_env
-from payerseg.driver.child_env import check_backend, chosen_variables
+from payerseg.driver import supervisor
+from payerseg.driver.supervisor import check_backend, chosen_variables
 from payerseg.errors import ConfigError
 
 
 def test_an_absent_engine_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(child_env, "find_spec", lambda name: None)
+    monkeypatch.setattr(supervisor, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'payerseg\[torch\]'"):
         check_backend("torch")
     with pytest.raises(ConfigError, match="pip install 'payerseg'"):
@@ -17,7 +17,7 @@ def test_an_absent_engine_says_what_to_install(monkeypatch):
 
 
 def test_a_present_engine_is_taken(monkeypatch):
-    monkeypatch.setattr(child_env, "find_spec", lambda name: object())
+    monkeypatch.setattr(supervisor, "find_spec", lambda name: object())
     check_backend("jax")
 
 

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from payerseg.config.schema import DriverConfig, RunConfig
-from payerseg.driver.child_env import child_environment, chosen_variables
+from payerseg.config.schema import DriverConfig
 from payerseg.driver.preflight import check_before_start
 from payerseg.driver.settings import RunSettings
+from payerseg.driver.supervisor import child_environment, chosen_variables
 from payerseg.errors import BundleError, ConfigError, UsageError
 from payerseg.results.fingerprint import HashMemo
 from payerseg.stagekit.catalog import PREPARATION

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from payerseg.evaluation.surface_scores import _elements, score_surfaces
+from payerseg.evaluation.mask_scores import _elements, score_surfaces
 
 
 def ball(radius_mm, spacing_zyx=(1.0, 1.0, 1.0), shape=(50, 50, 50)):

@@ -9,7 +9,7 @@ from payerseg.domain.vertebra import N_CHANNELS, Vertebra
 from payerseg.postprocess.chain_model import N_LABELS, Hypotheses, build_chain_model, chain_moves
 from payerseg.postprocess.chain_search import ChainSearch, name_probabilities, weigh_chains
 from payerseg.postprocess.places import Places
-from payerseg.postprocess.spine_prior import SpinePrior
+from payerseg.postprocess.spine_graph import SpinePrior
 
 SPEC = DecoderSpec(max_skip=1)
 FIELD = Grid((70, 40, 40), (3.0, 3.0, 3.0), (-60.0, -60.0, -100.0))

@@ -15,7 +15,7 @@ from payerseg.postprocess.chain_model import Hypotheses, build_chain_model
 from payerseg.postprocess.peaks import Candidate, ideal_peak_scale
 from payerseg.postprocess.places import merge_candidates
 from payerseg.postprocess.spine_decoder import Decoder, decode_spine
-from payerseg.postprocess.spine_prior import SpinePrior
+from payerseg.postprocess.spine_graph import SpinePrior
 
 NEAR_MM = 20.0
 PEAK = ideal_peak_scale(6.0, 4.0)

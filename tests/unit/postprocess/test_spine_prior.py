@@ -5,7 +5,7 @@ from measured_prior import RARE_TURNS, measure_prior, write_prior
 from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import BundleError
-from payerseg.postprocess.spine_prior import SpinePrior
+from payerseg.postprocess.spine_graph import SpinePrior
 
 
 def chain(names, step_mm=(0.0, -6.0, 20.0), scale=1.0):

@@ -17,10 +17,9 @@ from payerseg.results.fingerprint import HashMemo, file_digest, weights_digest
 from payerseg.results.manifest import StageManifest
 from payerseg.stagekit.case_run import Provenance, build_stage, run_case
 from payerseg.stagekit.catalog import PREPARATION, SPINE_LOCALIZATION
-from payerseg.stagekit.failures import describe_failure
 from payerseg.stagekit.in_process import InProcessStage, load_stage_class
 from payerseg.stagekit.memory import memory_mb
-from payerseg.stagekit.protocol import CaseRequest, EventName
+from payerseg.stagekit.protocol import CaseRequest, EventName, describe_failure
 from payerseg.stagekit.worker import StageSetup
 
 FIRST = Artifact("first", "step0_preparation/first.txt", "text")

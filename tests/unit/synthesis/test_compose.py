@@ -3,15 +3,15 @@ import pytest
 
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import DatasetError
-from payerseg.synthesis.compose import (
+from payerseg.synthesis.library import (
     VARIANTS,
+    ShapeLibrary,
     levels_of_variant,
     longest_run,
     person_size,
     pose_one_spine,
     pose_whole_spine,
 )
-from payerseg.synthesis.library import ShapeLibrary
 from payerseg.synthesis.phantom import phantom_library
 from payerseg.synthesis.shapes import SpineShapes
 

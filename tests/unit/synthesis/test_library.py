@@ -6,8 +6,13 @@ import pytest
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import DatasetError
 from payerseg.imaging.files import write_volume
-from payerseg.synthesis.compose import pose_whole_spine
-from payerseg.synthesis.library import ShapeLibrary, load_library, read_library, save_library
+from payerseg.synthesis.library import (
+    ShapeLibrary,
+    load_library,
+    pose_whole_spine,
+    read_library,
+    save_library,
+)
 from payerseg.synthesis.phantom import make_phantom, phantom_library
 from payerseg.synthesis.scanner import Scanner
 from payerseg.synthesis.scans import Extent, Look, scan_of

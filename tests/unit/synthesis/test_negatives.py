@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from payerseg.synthesis.negatives import NEGATIVES, synthesize_negative
+from payerseg.synthesis.scans import NEGATIVES, synthesize_negative
 
 
 @pytest.mark.parametrize("kind", NEGATIVES)

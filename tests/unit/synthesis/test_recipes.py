@@ -3,19 +3,18 @@ import json
 
 import pytest
 
-from payerseg.datasets.simple_layout import simple_cases
+from payerseg.datasets.layouts import simple_cases
 from payerseg.domain.levels import Rib
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import DatasetError
 from payerseg.imaging.files import read_volume
-from payerseg.synthesis.dataset import DatasetFolder
+from payerseg.synthesis.dataset import DatasetFolder, ScanRecipe, gather_library
 from payerseg.synthesis.phantom import phantom_library
-from payerseg.synthesis.recipes import Recipe, gather_library
 from payerseg.synthesis.scans import Extent, synthesize_spine
 
 
 def test_a_scan_is_written_once_and_as_training_reads_it(tmp_path):
-    recipe = Recipe("usual", "body", 6.0, 7)
+    recipe = ScanRecipe("usual", "body", 6.0, 7)
     assert recipe.write(phantom_library(), tmp_path)
     assert not recipe.write(phantom_library(), tmp_path)
     case = "synth_usual_body_000007"
@@ -43,7 +42,7 @@ def test_ribs_and_sacrum_are_told_as_training_reads_them(tmp_path):
 
 
 def test_a_negative_has_an_image_and_an_empty_table(tmp_path):
-    Recipe("thigh", "body", 5.0, 1).write(phantom_library(), tmp_path)
+    ScanRecipe("thigh", "body", 5.0, 1).write(phantom_library(), tmp_path)
     assert len(list((tmp_path / "images").iterdir())) == 1
     assert not (tmp_path / "segmentations").exists()
     assert next((tmp_path / "landmarks").iterdir()).read_text() == "label,X,Y,Z\n"

@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from payerseg.domain.vertebra import Vertebra
-from payerseg.synthesis.compose import pose_whole_spine
+from payerseg.synthesis.library import pose_whole_spine
 from payerseg.synthesis.phantom import phantom_library
 from payerseg.synthesis.scans import (
     BODY_3MM,

@@ -1,6 +1,6 @@
 import io
 
-from payerseg.cli.live import LiveDisplay, choose_listener, status_line
+from payerseg.driver.console import LiveDisplay, choose_listener, status_line
 from payerseg.driver.messages import CaseTold, Notice, Progress, RunStarted
 
 STAGES = ("preparation", "spine_localization", "vertebrae_localization")
