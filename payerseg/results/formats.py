@@ -19,6 +19,8 @@ leaves later stages fresh. Writing atomically is the caller's part.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from payerseg import records
-from payerseg.domain.landmarks import Landmarks
+from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.vertebra import N_CHANNELS, Vertebra
 from payerseg.domain.volume import Volume
@@ -39,8 +41,30 @@ from payerseg.imaging.pictures import encode_png, read_png
 from payerseg.imaging.scan_record import ScanRecord
 from payerseg.results.artifacts import SCAN, Artifact
 from payerseg.results.case_folder import CaseFolder
-from payerseg.results.landmark_edits import format_landmarks, parse_landmarks
-from payerseg.results.landmark_rows import BoxRecord
+from payerseg.results.landmark_rows import COLUMNS, FLAG_SEPARATOR, BoxRecord, parse_rows
+
+
+def format_landmarks(landmarks: Landmarks) -> str:
+    """Return the table as text: micrometres, four digits of score, head to foot."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for mark in landmarks.values():
+        x, y, z = (f"{value + 0.0:.3f}" for value in mark.position_mm)
+        flags = FLAG_SEPARATOR.join(mark.flags)
+        writer.writerow([mark.vertebra.name, x, y, z, f"{mark.score:.4f}", flags])
+    return out.getvalue()
+
+
+def parse_landmarks(text: str, source: str) -> Landmarks:
+    """Read a table, as written or as a person's editor left it; see `parse_rows`.
+
+    Raises:
+        ArtifactError: names the line and what is wrong with it.
+    """
+    rows = parse_rows(text, source)
+    return Landmarks(Landmark(row.vertebra, row.position_mm, row.score, row.flags) for row in rows)
+
 
 _HEATMAP_STEPS = 32767
 _MASK_ENDING = ".nii.gz"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -11,34 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from payerseg import records
-from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.errors import ArtifactError
 from payerseg.results.artifacts import LANDMARKS_CSV, LANDMARKS_JSON, SCAN
 from payerseg.results.case_folder import CaseFolder
-from payerseg.results.landmark_rows import COLUMNS, FLAG_SEPARATOR, LandmarkRow, parse_rows
-
-
-def format_landmarks(landmarks: Landmarks) -> str:
-    """Return the table as text: micrometres, four digits of score, head to foot."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for mark in landmarks.values():
-        x, y, z = (f"{value + 0.0:.3f}" for value in mark.position_mm)
-        flags = FLAG_SEPARATOR.join(mark.flags)
-        writer.writerow([mark.vertebra.name, x, y, z, f"{mark.score:.4f}", flags])
-    return out.getvalue()
-
-
-def parse_landmarks(text: str, source: str) -> Landmarks:
-    """Read a table, as written or as a person's editor left it; see `parse_rows`.
-
-    Raises:
-        ArtifactError: names the line and what is wrong with it.
-    """
-    rows = parse_rows(text, source)
-    return Landmarks(Landmark(row.vertebra, row.position_mm, row.score, row.flags) for row in rows)
-
+from payerseg.results.landmark_rows import LandmarkRow, parse_rows
 
 Point = Sequence[float]
 MIRRORED = (-1.0, -1.0, 1.0)

@@ -12,7 +12,7 @@ from payerseg.errors import UsageError
 from payerseg.imaging.files import write_volume
 from payerseg.results.artifacts import LANDMARKS_CSV, SEGMENTATION
 from payerseg.results.case_folder import CaseFolder
-from payerseg.results.landmark_edits import format_landmarks
+from payerseg.results.formats import format_landmarks
 from payerseg.results.manifest import StageManifest
 from payerseg.results.status import CaseSummary, StageOutcome, StageState
 

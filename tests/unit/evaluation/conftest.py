@@ -19,7 +19,7 @@ from payerseg.imaging.orient import closest_orientation
 from payerseg.imaging.scan_record import ScanRecord, SourceHeader
 from payerseg.results.artifacts import LANDMARKS_CSV, LANDMARKS_JSON, SCAN, SEGMENTATION
 from payerseg.results.case_folder import CaseFolder
-from payerseg.results.landmark_edits import format_landmarks
+from payerseg.results.formats import format_landmarks
 
 
 def renamed(landmarks, levels):

@@ -12,7 +12,7 @@ from payerseg.exports.case_result import find_results
 from payerseg.imaging.files import write_volume
 from payerseg.results.artifacts import LANDMARKS_CSV, SEGMENTATION
 from payerseg.results.case_folder import CaseFolder
-from payerseg.results.landmark_edits import format_landmarks
+from payerseg.results.formats import format_landmarks
 
 
 def put_case(root, case_id, labels, landmarks, image=None):

@@ -7,7 +7,7 @@ import pytest
 from payerseg.domain.landmarks import Landmark, Landmarks
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import ArtifactError
-from payerseg.results.landmark_edits import format_landmarks, parse_landmarks
+from payerseg.results.formats import format_landmarks, parse_landmarks
 
 MARKS = Landmarks(
     [
