@@ -25,6 +25,11 @@ class SpineBox:
             msg = f"box from {self.low_mm} to {self.high_mm} mm is empty or not finite"
             raise ValueError(msg)
 
+    @classmethod
+    def around(cls, points_mm: np.ndarray) -> SpineBox:
+        """Return the smallest box that holds all points (n, 3), n at least 1."""
+        return cls(tuple(points_mm.min(axis=0)), tuple(points_mm.max(axis=0)))
+
     @property
     def size_mm(self) -> Point:
         """Edge lengths (x, y, z)."""

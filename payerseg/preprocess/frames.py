@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from payerseg.config.model_card import SamplingSpec
 from payerseg.domain.grid import Grid
@@ -22,7 +23,7 @@ _ROUNDING = 1e-6
 def spine_frame(scan: Grid, sampling: SamplingSpec) -> Grid:
     """Return the stage-1 grid: the whole scan, centred, sides rounded up to the network's multiple."""
     low, high = _bounds_mm(scan)
-    return _centred((low + high) / 2, _size_xyz(high - low, sampling), sampling.spacing_mm)
+    return centred_grid((low + high) / 2, _size_xyz(high - low, sampling), sampling.spacing_mm)
 
 
 def vertebrae_frame(scan: Grid, box: SpineBox, sampling: SamplingSpec) -> Grid:
@@ -32,16 +33,16 @@ def vertebrae_frame(scan: Grid, box: SpineBox, sampling: SamplingSpec) -> Grid:
         extent = np.asarray(region.size_mm)
         # REFERENCE §1: the centre is start + (extent - 1) / 2, and that 1 is in millimetres.
         centre = np.asarray(region.low_mm) + (extent - _REFERENCE_BOX_SHORTFALL_MM) / 2
-        return _centred(centre, _size_xyz(extent, sampling), sampling.spacing_mm)
+        return centred_grid(centre, _size_xyz(extent, sampling), sampling.spacing_mm)
     region = box.expanded(sampling.margin_mm).clipped_to(scan)
     size = _size_xyz(np.asarray(region.size_mm), sampling)
-    return _centred(np.asarray(region.center_mm), size, sampling.spacing_mm)
+    return centred_grid(np.asarray(region.center_mm), size, sampling.spacing_mm)
 
 
 def vertebra_frame(point_mm: Point, sampling: SamplingSpec) -> Grid:
     """Return the stage-3 grid: a fixed block around a vertebra centre, shifted by the card's offset."""
     centre = np.add(point_mm, sampling.offset_mm)
-    return _centred(centre, np.asarray(sampling.size_xyz), sampling.spacing_mm)
+    return centred_grid(centre, np.asarray(sampling.size_xyz), sampling.spacing_mm)
 
 
 def reference_region(scan: Grid, box: SpineBox, margin_mm: Point) -> SpineBox:
@@ -68,7 +69,8 @@ def _size_xyz(extent_mm: np.ndarray, sampling: SamplingSpec) -> np.ndarray:
     return np.ceil(needed / sampling.multiple).astype(int) * sampling.multiple
 
 
-def _centred(centre_mm: np.ndarray, size_xyz: np.ndarray, spacing_mm: float) -> Grid:
+def centred_grid(centre_mm: ArrayLike, size_xyz: ArrayLike, spacing_mm: float) -> Grid:
+    """Return an axis-aligned isotropic grid around a point."""
     size = np.asarray(size_xyz, int)
-    origin = centre_mm - (size - 1) * spacing_mm / 2
+    origin = np.asarray(centre_mm) - (size - 1) * spacing_mm / 2
     return Grid(tuple(size[::-1].tolist()), (spacing_mm,) * 3, tuple(origin))

@@ -1,4 +1,4 @@
-"""The three networks' inputs. Stages, training and evaluation use these; there is no second path."""
+"""The three networks' inputs: a scan sampled onto each network's frame, then `channels`."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from payerseg.config.model_card import SamplingSpec, WindowSpec
+from payerseg.config.model_card import SamplingSpec
 from payerseg.domain.grid import Grid
 from payerseg.domain.landmarks import Landmarks, Point
 from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.volume import Volume
 from payerseg.imaging.regions import smooth_mm
 from payerseg.imaging.resample import crop_to_cover, resample, sample_smoothly
+from payerseg.preprocess.channels import (
+    heat_reach_sigmas,
+    normalized,
+    with_closeness_maps,
+    with_point_heatmap,
+)
 from payerseg.preprocess.frames import spine_frame, vertebra_frame, vertebrae_frame
-from payerseg.preprocess.landmark_maps import closeness_maps, grid_axes
 
 REFERENCE_CLAMP_HU = (-1024, 8192)
-
-
-def normalize_ct(volume: Volume, window: WindowSpec) -> Volume:
-    """Map HU to network input: `clip(hu * scale + shift, low, high)`, float32."""
-    values = volume.array.astype(np.float32) * np.float32(window.scale) + np.float32(window.shift)
-    return volume.with_array(np.clip(values, window.low, window.high, dtype=np.float32))
 
 
 def smooth_in_steps(ct: Volume, sigmas_mm: tuple[float, ...]) -> Volume:
@@ -50,7 +49,6 @@ def smooth_to_file(ct: Volume, sigma_mm: float) -> Volume:
 
 
 _REACH_SIGMAS = 8.0
-_REFERENCE_REACH_SIGMAS = 2.5
 
 
 def spine_input(ct: Volume, sampling: SamplingSpec) -> Volume:
@@ -66,9 +64,7 @@ def vertebrae_input(ct: Volume, box: SpineBox, sampling: SamplingSpec) -> Volume
 def vertebra_input(ct: Volume, point_mm: Point, sampling: SamplingSpec) -> Volume:
     """Return stage 3's input (z, y, x, 2), float32: the crop and the point heatmap, in that order."""
     image = network_input(ct, vertebra_frame(point_mm, sampling), sampling)
-    reach = _REFERENCE_REACH_SIGMAS if sampling.size_rule == "reference" else np.inf
-    heat = point_heatmap(image.grid, point_mm, sampling.sigma_mm, reach_sigmas=reach)
-    return Volume(np.stack([image.array, heat], axis=-1), image.grid)
+    return with_point_heatmap(image, point_mm, sampling.sigma_mm, heat_reach_sigmas(sampling))
 
 
 def vertebra_inputs(ct: Volume, landmarks: Landmarks, sampling: SamplingSpec) -> Iterator[Volume]:
@@ -82,7 +78,8 @@ def network_input(ct: Volume, frame: Grid, sampling: SamplingSpec) -> Volume:
     if sampling.smoothing_mm:
         ct = _smoothed_where_seen(ct, frame, sampling.smoothing_mm)
     sample = sample_smoothly if sampling.antialias == "box" else resample
-    return normalize_ct(sample(ct, frame, outside=sampling.outside_hu), sampling.window)
+    sampled = sample(ct, frame, outside=sampling.outside_hu)
+    return sampled.with_array(normalized(sampled.array, sampling.window))
 
 
 def _smoothed_where_seen(ct: Volume, frame: Grid, sigmas_mm: tuple[float, ...]) -> Volume:
@@ -91,28 +88,6 @@ def _smoothed_where_seen(ct: Volume, frame: Grid, sigmas_mm: tuple[float, ...]) 
     reach_voxels = int(np.ceil(reach_mm / min(ct.grid.spacing_mm))) + 2
     block = crop_to_cover(ct, frame, reach_voxels)
     return ct if block is None else smooth_in_steps(block, sigmas_mm)
-
-
-def point_heatmap(
-    grid: Grid, point_mm: Point, sigma_mm: float, *, reach_sigmas: float = np.inf
-) -> np.ndarray:
-    """Return a Gaussian of peak 1 at a point, (z, y, x) float32, on an axis-aligned grid.
-
-    Args:
-        grid: where; its voxels need not hold the point.
-        point_mm: LPS (x, y, z), not rounded to a voxel.
-        sigma_mm: of the Gaussian.
-        reach_sigmas: zero outside a box of so many sigmas to each side, bounds truncated to whole
-            voxels (REFERENCE §3, stage 3).
-    """
-    centre = grid.map_world_to_indices(np.array([point_mm]))[0]
-    sigma = sigma_mm / np.asarray(grid.spacing_mm[::-1])
-    axes = []
-    for n, c, s in zip(grid.shape, centre, sigma, strict=True):
-        index = np.arange(n)
-        seen = (index >= np.trunc(c - reach_sigmas * s)) & (index < np.trunc(c + reach_sigmas * s))
-        axes.append(np.where(seen, np.exp(-0.5 * ((index - c) / s) ** 2), 0.0))
-    return (axes[0][:, None, None] * axes[1][:, None] * axes[2]).astype(np.float32)
 
 
 def labels_frame(scan: Grid, landmarks: Landmarks, sampling: SamplingSpec) -> Grid:
@@ -126,9 +101,7 @@ def labels_frame(scan: Grid, landmarks: Landmarks, sampling: SamplingSpec) -> Gr
         landmarks: at least one.
         sampling: of the stage-3 card.
     """
-    points = landmarks.positions_mm
-    box = SpineBox(tuple(points.min(axis=0)), tuple(points.max(axis=0)))
-    return vertebrae_frame(scan, box, sampling)
+    return vertebrae_frame(scan, SpineBox.around(landmarks.positions_mm), sampling)
 
 
 def patch_inputs(
@@ -147,13 +120,6 @@ def patch_input(
     ct: Volume, frame: Grid, landmarks: Landmarks, sampling: SamplingSpec, n_maps: int
 ) -> Volume:
     """Return the network's input on a frame (z, y, x, 1 + n_maps), float32: image, landmark maps."""
-    image = network_input(ct, frame, sampling)
-    maps = landmark_maps(image.grid, landmarks, n_maps)
-    return Volume(np.concatenate([image.array[..., None], maps], axis=-1), image.grid)
-
-
-def landmark_maps(grid: Grid, landmarks: Landmarks, n_maps: int) -> np.ndarray:
-    """Return `closeness_maps` on an axis-aligned isotropic grid, (z, y, x, n_maps)."""
-    axes = grid_axes(grid.origin_mm, grid.shape, grid.spacing_mm[0])
     channels = np.array([vertebra.channel for vertebra in landmarks], int)
-    return closeness_maps(channels, landmarks.positions_mm, axes, n_maps)
+    image = network_input(ct, frame, sampling)
+    return with_closeness_maps(image, channels, landmarks.positions_mm, n_maps)

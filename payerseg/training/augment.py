@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from scipy import ndimage
 
+from payerseg.domain.volume import Volume
+
 if TYPE_CHECKING:
     from payerseg.training.examples import BlockRecipe
 
@@ -147,30 +149,29 @@ def _spline_weights(position_mm: Array, extent_mm: float, n_nodes: int) -> Array
     return np.where(d < 1, near, far).astype(np.float32)
 
 
-def sample_block(hu: Array, index_from_mm: Array, lattice_mm: Array, order: int = 1) -> Array:
-    """Sample a packed volume.
+def sample_warped(volume: Volume, lattice_mm: Array, about_mm: Array, order: int = 1) -> Array:
+    """Sample a packed volume where a warp says.
 
     Args:
-        hu: (z, y, x) values.
-        index_from_mm: (3, 4): rows give index z, y, x from (x, y, z, 1) mm.
-        lattice_mm: (3, z, y, x) points in x, y, z order.
+        volume: on an axis-aligned isotropic grid.
+        lattice_mm: (3, z, y, x) points in x, y, z order, from `about_mm`.
+        about_mm: (3,) in the volume's world.
         order: 1 linear, 0 nearest.
 
     Returns:
-        (z, y, x) float32 (or the input's type for order 0); air beyond the volume.
+        (z, y, x) float32 (or the volume's type for order 0); air, or label 0, beyond the volume.
     """
-    shape = lattice_mm.shape[1:]
-    index = index_from_mm[:, :3].astype(np.float32) @ lattice_mm.reshape(3, -1)
-    index += index_from_mm[:, 3:].astype(np.float32)
-    outside = AIR_HU if order else 0
-    kind = np.float32 if order else hu.dtype
+    shape, spacing_mm = lattice_mm.shape[1:], volume.grid.spacing_mm[0]
+    first = ((np.asarray(about_mm) - volume.grid.origin_mm) / spacing_mm)[::-1]
+    index = (np.eye(3)[::-1] / spacing_mm).astype(np.float32) @ lattice_mm.reshape(3, -1)
+    index += first.astype(np.float32)[:, None]
     return ndimage.map_coordinates(
-        hu,
+        volume.array,
         index.reshape(3, *shape),
-        output=kind,
+        output=np.float32 if order else volume.array.dtype,
         order=order,
         mode="constant",
-        cval=outside,
+        cval=AIR_HU if order else 0,
         prefilter=False,
     )
 

@@ -11,22 +11,25 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from payerseg.config.model_card import WindowSpec
+from payerseg.domain.volume import Volume
+from payerseg.preprocess.channels import normalized, with_closeness_maps, with_point_heatmap
+from payerseg.preprocess.frames import centred_grid
 from payerseg.training.augment import (
     AIR_HU,
     ChangesLooks,
     DrawsWarps,
     LookRanges,
-    Warp,
     WarpRanges,
     apply_look,
     draw_warp,
-    sample_block,
+    sample_warped,
     simulate_field_of_view,
 )
 from payerseg.training.targets import (
     densified,
     head_to_foot,
     line_heatmap,
+    reference_spine_heatmap,
     unknown_ends,
     unmarked_places,
 )
@@ -54,9 +57,7 @@ class PackedScan:
 
     Attributes:
         name: for messages.
-        hu: (z, y, x) int16.
-        origin_mm: (3,) LPS of the first voxel's centre.
-        spacing_mm: isotropic.
+        ct: (z, y, x) int16 HU, isotropic.
         marks: (n, 4) rows of channel, x, y, z mm.
         partial: channels of vertebrae that are visible but not marked; their loss is masked.
         group: draws pick a group first (e.g. "real", "synthetic").
@@ -66,14 +67,27 @@ class PackedScan:
     """
 
     name: str
-    hu: Array
-    origin_mm: Array
-    spacing_mm: float
+    ct: Volume
     marks: Array
     partial: tuple[int, ...] = ()
     group: str = "real"
     ribs: Array | None = None
     sacrum_mm: Array | None = None
+
+    @property
+    def hu(self) -> Array:
+        """The voxels, (z, y, x) int16."""
+        return self.ct.array
+
+    @property
+    def origin_mm(self) -> Array:
+        """LPS of the first voxel's centre, (3,)."""
+        return np.array(self.ct.grid.origin_mm)
+
+    @property
+    def spacing_mm(self) -> float:
+        """Between voxels, along every axis."""
+        return self.ct.grid.spacing_mm[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,41 +123,6 @@ class BlockRecipe:
     group_shares: tuple[tuple[str, float], ...] = (("real", 1.0),)
 
 
-class ScanSampler:
-    """Pick group, region, scan and vertebra, each uniform among what there is.
-
-    Raises:
-        ValueError: no scan has a mark.
-    """
-
-    def __init__(
-        self, scans: list[PackedScan], group_shares: tuple[tuple[str, float], ...]
-    ) -> None:
-        self._tables: list[tuple[float, dict[int, dict[int, list[int]]]]] = []
-        for group, share in group_shares:
-            table: dict[int, dict[int, list[int]]] = {}
-            for i, scan in enumerate(scans):
-                if scan.group != group:
-                    continue
-                for row, mark in enumerate(scan.marks):
-                    table.setdefault(region_of_channel(int(mark[0])), {}).setdefault(i, []).append(
-                        row
-                    )
-            if table and share > 0:
-                self._tables.append((share, table))
-        if not self._tables:
-            msg = f"no marked scan among {len(scans)} for groups {group_shares}"
-            raise ValueError(msg)
-
-    def pick(self, rng: np.random.Generator) -> tuple[int, int]:
-        """Return (scan index, mark row)."""
-        shares = np.array([share for share, _ in self._tables])
-        table = self._tables[int(rng.choice(len(shares), p=shares / shares.sum()))][1]
-        scans = table[sorted(table)[int(rng.integers(len(table)))]]
-        scan = sorted(scans)[int(rng.integers(len(scans)))]
-        return scan, scans[scan][int(rng.integers(len(scans[scan])))]
-
-
 def vertebrae_example(
     scan: PackedScan, row: int | Array, rng: np.random.Generator, recipe: BlockRecipe
 ) -> tuple[Array, Array]:
@@ -154,7 +133,7 @@ def vertebrae_example(
         present (0/1) and loss weight (0/1) for each channel; `PointHeatmapLoss` makes the Gaussians
         from it.
     """
-    hu, marks, _ = warped_block(scan, row, rng, recipe)
+    hu, marks = warped_block(scan, row, rng, recipe)
     target = np.zeros((N_CHANNELS, 6), np.float32)
     target[:, WEIGHT] = 1
     target[:, SIGMA] = np.asarray(recipe.sigma_mm) / recipe.spacing_mm
@@ -185,7 +164,7 @@ def spine_example(
         x (z, y, x, 1) float32 and y (z, y, x, 2) float32: the spine heatmap (maximum of Gaussians
         along the line through the marks) and the loss weight, 0 where an unmarked vertebra may lie.
     """
-    hu, marks, _ = warped_block(scan, row, rng, recipe)
+    hu, marks = warped_block(scan, row, rng, recipe)
     line = densified(marks[head_to_foot(marks)][:, 1:])
     sigma = float(np.mean(recipe.sigma_mm))
     axes = [(np.arange(n) - (n - 1) / 2) * recipe.spacing_mm for n in recipe.shape_zyx]
@@ -201,6 +180,23 @@ def spine_example(
     return normalized(hu, recipe.window)[..., None], np.stack([heat, weight], axis=-1)
 
 
+def reference_spine_example(
+    scan: PackedScan, row: int | Array, rng: np.random.Generator, recipe: BlockRecipe
+) -> tuple[Array, Array]:
+    """Draw a stage-1 example with the reference's target.
+
+    Returns:
+        x (z, y, x, 1) float32 and y (z, y, x, 2) float32: heatmap in [0, 1] and weight 1.
+    """
+    hu, marks = warped_block(scan, row, rng, recipe)
+    centre = (np.asarray(recipe.shape_zyx) - 1) / 2
+    index = marks[:, :0:-1] / recipe.spacing_mm + centre
+    heat = reference_spine_heatmap(index, recipe.shape_zyx)
+    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
+    target = np.stack([heat, np.ones_like(heat)], axis=-1).astype(np.float32)
+    return normalized(hu, recipe.window)[..., None], target
+
+
 def no_spine_example(
     scan: PackedScan, rng: np.random.Generator, recipe: BlockRecipe
 ) -> tuple[Array, Array]:
@@ -212,7 +208,7 @@ def no_spine_example(
     Returns:
         x and y as `spine_example`, the heatmap all 0.
     """
-    hu, marks, _ = warped_block(scan, int(rng.integers(len(scan.marks))), rng, recipe)
+    hu, marks = warped_block(scan, int(rng.integers(len(scan.marks))), rng, recipe)
     x, y, z = ((np.arange(n) - (n - 1) / 2) * recipe.spacing_mm for n in hu.shape[::-1])
     low, high = marks[:, 1:].min(axis=0) - 50, marks[:, 1:].max(axis=0) + 50
     above_c1 = marks[marks[:, 0] == 0, 3]
@@ -233,26 +229,18 @@ def no_spine_example(
     return normalized(hu, recipe.window)[..., None], nothing
 
 
-def normalized(hu: Array, window: WindowSpec) -> Array:
-    """The arithmetic of `preprocess.intensity.normalize_ct`, repeated where imaging is not installed."""
-    values = hu.astype(np.float32) * np.float32(window.scale) + np.float32(window.shift)
-    return np.clip(values, window.low, window.high, dtype=np.float32)
-
-
 def warped_block(
     scan: PackedScan, row: int | Array, rng: np.random.Generator, recipe: BlockRecipe
-) -> tuple[Array, Array, Warp]:
-    """Return HU of the block, the marks (channel, x, y, z mm from the block's centre) and the warp."""
+) -> tuple[Array, Array]:
+    """Return HU of the block and the marks (channel, x, y, z mm from the block's centre)."""
     extent = np.asarray(recipe.shape_zyx[::-1]) * recipe.spacing_mm
     warp = draw_warp(rng, recipe.warp, extent)
     centre = scan.marks[row, 1:] if isinstance(row, int | np.integer) else np.asarray(row)
     lattice = warp.map_lattice(recipe.shape_zyx, recipe.spacing_mm)
-    linear = np.eye(3)[::-1] / scan.spacing_mm
-    offset = ((centre - scan.origin_mm) / scan.spacing_mm)[::-1]
-    hu = sample_block(scan.hu, np.hstack([linear, offset[:, None]]), lattice)
+    hu = sample_warped(scan.ct, lattice, centre)
     marks = scan.marks.copy()
     marks[:, 1:] = warp.map_points_back(marks[:, 1:] - centre)
-    return hu, marks, warp
+    return hu, marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,24 +249,22 @@ class PackedVertebra:
 
     Attributes:
         name: scan and level.
-        hu: (z, y, x) int16 at `spacing_mm`.
+        ct: (z, y, x) int16 HU, isotropic, the world's origin in the middle of the block.
         labels: (z, y, x) uint8 VerSe labels.
         label: the vertebra wanted.
         centre_mm: (3,) its landmark x, y, z from the block's centre.
         region: of `region_of_channel`.
         group: draws pick a group first.
-        spacing_mm: isotropic.
         marks: (n, 4) rows of channel and x, y, z mm from the block's centre, of all vertebrae.
     """
 
     name: str
-    hu: Array
+    ct: Volume
     labels: Array
     label: int
     centre_mm: Array
     region: int
     group: str = "real"
-    spacing_mm: float = 1.0
     marks: Array | None = None
 
 
@@ -290,6 +276,7 @@ class CropRecipe:
         shape_zyx: voxels of the block; may be smaller than at inference, as the network is
             convolutional and a smaller block trains faster.
         spacing_mm, offset_mm, sigma_mm, window: as on the model card.
+        heat_reach_sigmas: where the point heatmap ends.
         warp, look: augmentation.
         point_jitter_mm: SD of the landmark's error.
         block_jitter_mm: largest shift (x, y, z) of the block about its place, so that small blocks see
@@ -302,6 +289,7 @@ class CropRecipe:
     spacing_mm: float = 1.0
     offset_mm: tuple[float, float, float] = (0.0, 20.0, 0.0)
     sigma_mm: float = 6.0
+    heat_reach_sigmas: float = np.inf
     window: WindowSpec = field(default_factory=WindowSpec)
     warp: WarpRanges | DrawsWarps = field(
         default_factory=lambda: WarpRanges(
@@ -328,27 +316,49 @@ def vertebra_example(
     Returns:
         x (z, y, x, 2) float32: image and point heatmap; y (z, y, x, 1) float32: this vertebra, 0/1.
     """
-    extent = np.asarray(recipe.shape_zyx[::-1]) * recipe.spacing_mm
-    warp = draw_warp(rng, recipe.warp, extent)
+    grid = centred_grid((0, 0, 0), recipe.shape_zyx[::-1], recipe.spacing_mm)
+    warp = draw_warp(rng, recipe.warp, np.asarray(grid.shape[::-1]) * recipe.spacing_mm)
     point = item.centre_mm + rng.normal(0, recipe.point_jitter_mm, 3)
     # Where the point lies in the block.
     anchor = rng.uniform(-1, 1, 3) * recipe.block_jitter_mm - recipe.offset_mm
-    lattice = warp.map_lattice(recipe.shape_zyx, recipe.spacing_mm)
-    lattice += (point - warp.map_points(anchor[None])[0]).astype(np.float32)[:, None, None, None]
-    linear = np.eye(3)[::-1] / item.spacing_mm
-    offset = (np.asarray(item.hu.shape) - 1) / 2
-    index_from_mm = np.hstack([linear, offset[:, None]])
-    hu = sample_block(item.hu, index_from_mm, lattice)
-    wanted = (item.labels == item.label).astype(np.float32)
-    mask = sample_block(wanted, index_from_mm, lattice) > 0.5
+    about = point - warp.map_points(anchor[None])[0]
+    lattice = warp.map_lattice(grid.shape, recipe.spacing_mm)
+    hu = sample_warped(item.ct, lattice, about)
+    wanted = item.ct.with_array((item.labels == item.label).astype(np.float32))
+    mask = sample_warped(wanted, lattice, about) > 0.5
     if rng.random() < recipe.cut_p:
         _cut_scan(hu, mask, rng)
     hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
-    axes = [(np.arange(n) - (n - 1) / 2) * recipe.spacing_mm for n in recipe.shape_zyx]
-    heat = line_heatmap(axes, anchor[None], recipe.sigma_mm)
-    return np.stack([normalized(hu, recipe.window), heat], axis=-1), mask[..., None].astype(
-        np.float32
-    )
+    image = Volume(normalized(hu, recipe.window), grid)
+    x = with_point_heatmap(image, tuple(anchor), recipe.sigma_mm, recipe.heat_reach_sigmas)
+    return x.array, mask[..., None].astype(np.float32)
+
+
+def labels_example(
+    item: PackedVertebra, rng: np.random.Generator, recipe: CropRecipe, n_maps: int = 25
+) -> tuple[Array, Array]:
+    """Draw an example of all classes at once.
+
+    Returns:
+        x (z, y, x, 1 + n_maps) float32: image and one closeness map per level; y (z, y, x, 1)
+        float32: class numbers, 0 = background, 1 + channel.
+    """
+    grid = centred_grid((0, 0, 0), recipe.shape_zyx[::-1], recipe.spacing_mm)
+    warp = draw_warp(rng, recipe.warp, np.asarray(grid.shape[::-1]) * recipe.spacing_mm)
+    anchor = rng.uniform(-1, 1, 3) * recipe.block_jitter_mm - recipe.offset_mm
+    about = np.asarray(item.centre_mm) - warp.map_points(anchor[None])[0]
+    lattice = warp.map_lattice(grid.shape, recipe.spacing_mm)
+    hu = sample_warped(item.ct, lattice, about)
+    labels = sample_warped(item.ct.with_array(item.labels), lattice, about, order=0)
+    marks = np.zeros((0, 4)) if item.marks is None else item.marks
+    points = warp.map_points_back(marks[:, 1:] - about)
+    points = points + rng.normal(0, recipe.point_jitter_mm, points.shape)
+    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
+    image = Volume(normalized(hu, recipe.window), grid)
+    x = with_closeness_maps(image, marks[:, 0], points, n_maps)
+    # VerSe labels 1..25 are channel + 1, the class number; T13 and the sacrum have no class here.
+    classes = np.where(labels <= n_maps, labels, 0).astype(np.float32)
+    return x.array, classes[..., None]
 
 
 def _cut_scan(hu: Array, mask: Array, rng: np.random.Generator) -> None:

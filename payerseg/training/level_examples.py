@@ -14,6 +14,7 @@ from scipy import ndimage
 from payerseg.config.model_card import WindowSpec
 from payerseg.domain.levels import N_TARGETS, S1_RANK, UNKNOWN, Rib
 from payerseg.domain.vertebra import Vertebra
+from payerseg.preprocess.channels import normalized
 from payerseg.training.augment import (
     AIR_HU,
     LookRanges,
@@ -21,7 +22,7 @@ from payerseg.training.augment import (
     apply_look,
     rotation_matrix,
 )
-from payerseg.training.examples import PackedScan, normalized
+from payerseg.training.examples import PackedScan
 
 Array = np.ndarray
 RANK, LEFT, RIGHT, SACRUM, WHOLE, VERTEBRA = range(N_TARGETS)

@@ -27,7 +27,7 @@ from payerseg.domain.volume import Volume
 from payerseg.errors import DatasetError, GridMismatch, PayersegError
 from payerseg.imaging.files import read_volume
 from payerseg.imaging.resample import resample, sample_smoothly
-from payerseg.preprocess.frames import vertebra_frame
+from payerseg.preprocess.frames import centred_grid, vertebra_frame
 from payerseg.preprocess.inputs import (
     network_input,
     smooth_in_steps,
@@ -180,8 +180,7 @@ def aligned_grid(grid: Grid, spacing_mm: float) -> Grid:
     corners = grid.corners_mm()
     low, high = corners.min(axis=0), corners.max(axis=0)
     size = np.maximum(1, np.ceil((high - low) / spacing_mm - 1e-6).astype(int))
-    origin = (low + high) / 2 - (size - 1) * spacing_mm / 2
-    return Grid(tuple(size[::-1].tolist()), (spacing_mm,) * 3, tuple(origin))
+    return centred_grid((low + high) / 2, size, spacing_mm)
 
 
 def as_int16(volume: Volume) -> np.ndarray:
@@ -248,13 +247,7 @@ def scan_network_input(ct: Volume, landmarks: Landmarks, recipe: Recipe) -> Volu
     """
     if recipe.card.stage == STAGE1:
         return spine_input(ct, recipe.card.sampling)
-    return vertebrae_input(ct, box_around(landmarks), recipe.card.sampling)
-
-
-def box_around(landmarks: Landmarks) -> SpineBox:
-    """Return the smallest box that holds all centres."""
-    points = landmarks.positions_mm
-    return SpineBox(tuple(points.min(axis=0)), tuple(points.max(axis=0)))
+    return vertebrae_input(ct, SpineBox.around(landmarks.positions_mm), recipe.card.sampling)
 
 
 def _pack_vertebrae(
@@ -304,9 +297,7 @@ def _block_arrays(
     """Cut one vertebra out generously, at the recipe's pack spacing."""
     spacing = recipe.pack_spacing_mm
     center = np.add(mark.position_mm, BLOCK_OFFSET_MM)
-    size_xyz = np.array(BLOCK_SHAPE_ZYX[::-1])
-    origin = center - (size_xyz - 1) * spacing / 2
-    grid = Grid(BLOCK_SHAPE_ZYX, (spacing,) * 3, tuple(origin))
+    grid = centred_grid(center, BLOCK_SHAPE_ZYX[::-1], spacing)
     hu = sample_smoothly(
         _smoothed(opened.ct, recipe.card.sampling), grid, outside=float(HU_RANGE[0])
     )

@@ -23,8 +23,11 @@ import numpy as np
 from payerseg import records
 from payerseg.atomic import replacing, write_text
 from payerseg.config.training import LEVEL_NETWORK
+from payerseg.domain.grid import Grid
+from payerseg.domain.volume import Volume
 from payerseg.errors import DatasetError
-from payerseg.preprocess.landmark_maps import closeness_maps, grid_axes
+from payerseg.preprocess.channels import with_closeness_maps
+from payerseg.preprocess.frames import centred_grid
 from payerseg.training.examples import PackedScan, PackedVertebra, region_of_channel
 
 PACK_FORMAT = 1
@@ -183,9 +186,7 @@ def read_scan(folder: Path, item: PackItem) -> PackedScan:
     data = read_arrays(item_path(folder, item))
     return PackedScan(
         name=item.name,
-        hu=data["hu"],
-        origin_mm=data["origin_mm"],
-        spacing_mm=float(data["spacing_mm"]),
+        ct=_aligned(data["hu"], data["origin_mm"], data["spacing_mm"]),
         marks=data["marks"],
         partial=tuple(int(c) for c in data["partial"]),
         group=item.group,
@@ -208,18 +209,23 @@ def read_region(folder: Path, item: PackItem) -> int:
 def read_vertebra(folder: Path, item: PackItem) -> PackedVertebra:
     """Read an item of stage 3."""
     data = read_arrays(item_path(folder, item))
-    label = int(data["label"])
+    label, hu, spacing = int(data["label"]), data["hu"], float(data["spacing_mm"])
     return PackedVertebra(
         name=item.name,
-        hu=data["hu"],
+        ct=Volume(hu, centred_grid((0, 0, 0), hu.shape[::-1], spacing)),
         labels=data["labels"],
         label=label,
         centre_mm=data["centre_mm"],
         region=region_of_channel(_channel_of(label)),
         group=item.group,
-        spacing_mm=float(data["spacing_mm"]),
         marks=data.get("marks"),
     )
+
+
+def _aligned(array: np.ndarray, origin_mm: np.ndarray, spacing_mm: np.ndarray) -> Volume:
+    """Return an array on its axis-aligned isotropic grid."""
+    origin = tuple(float(v) for v in origin_mm)
+    return Volume(array, Grid(array.shape[:3], (float(spacing_mm),) * 3, origin))
 
 
 def _channel_of(label: int) -> int:
@@ -238,10 +244,8 @@ def read_val_input(folder: Path, item: PackItem) -> ValInput:
     x = data["x"]
     if "all_marks" in data:
         # One map per level would fill the disk; they are made again by the same function.
-        axes = grid_axes(data["origin_mm"], x.shape[:3], float(data["spacing_mm"]))
-        rows = data["all_marks"]
-        maps = closeness_maps(rows[:, 0], rows[:, 1:], axes, int(data["n_maps"]))
-        x = np.concatenate([x, maps], axis=-1)
+        rows, image = data["all_marks"], _aligned(x, data["origin_mm"], data["spacing_mm"])
+        x = with_closeness_maps(image, rows[:, 0], rows[:, 1:], int(data["n_maps"])).array
     return ValInput(
         name=item.name,
         x=x,
@@ -317,4 +321,4 @@ class VertebraCache:
 
 
 def _size_of(item: PackedVertebra) -> int:
-    return item.hu.nbytes + item.labels.nbytes
+    return item.ct.array.nbytes + item.labels.nbytes

@@ -17,6 +17,7 @@ from payerseg.config.model_card import (
 from payerseg.config.training import Network, TrainingPreset
 from payerseg.domain.levels import N_OUTPUTS
 from payerseg.errors import ConfigError
+from payerseg.preprocess.channels import REFERENCE_REACH_SIGMAS
 from payerseg.training.augment import LookRanges, WarpRanges
 from payerseg.training.augment_reference import STAGE3_RANGES, ReferenceLook, ReferenceRanges
 from payerseg.training.examples import BlockRecipe, CropRecipe
@@ -229,6 +230,7 @@ def reference_stage3() -> Recipe:
         shape_zyx=(96, 128, 128),
         offset_mm=(0.0, 20.0, 0.0),
         sigma_mm=3.0,
+        heat_reach_sigmas=REFERENCE_REACH_SIGMAS,
         window=_REFERENCE_WINDOW,
         warp=STAGE3_RANGES,
         look=ReferenceLook(),

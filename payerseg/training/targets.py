@@ -11,31 +11,8 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
-TRUNCATION = 2.5
-"""Beyond this many sigmas a drawn point is zero."""
-
-
-def reference_point_heatmap(
-    point_zyx: Sequence[float], shape_zyx: Sequence[int], sigma_voxels: float
-) -> np.ndarray:
-    """Draw a Gaussian of peak 1 around a continuous index, cut off at `TRUNCATION` sigmas.
-
-    The block runs from floor(c - t sigma) up to, without, floor(c + t sigma): one voxel short at
-    the upper end, as the reference draws it.
-
-    Returns:
-        float32 (z, y, x).
-    """
-    axes = []
-    for size, center in zip(shape_zyx, point_zyx, strict=True):
-        index = np.arange(size)
-        value = np.exp(-((index - center) ** 2) / (2 * sigma_voxels**2))
-        low = np.floor(center - TRUNCATION * sigma_voxels)
-        high = np.floor(center + TRUNCATION * sigma_voxels)
-        value[(index < low) | (index >= high)] = 0
-        axes.append(value)
-    z, y, x = axes
-    return (z[:, None, None] * y[None, :, None] * x[None, None, :]).astype(np.float32)
+from payerseg.domain.grid import Grid
+from payerseg.preprocess.channels import REFERENCE_REACH_SIGMAS, point_heatmap
 
 
 def reference_spine_heatmap(
@@ -54,13 +31,14 @@ def reference_spine_heatmap(
     Returns:
         float32 (z, y, x); all zero where no point comes near.
     """
-    total = np.zeros(shape_zyx, np.float32)
-    for point in points_zyx:
-        total += reference_point_heatmap(point, shape_zyx, sigma_voxels)
+    voxels = Grid(tuple(int(n) for n in shape_zyx), (1.0, 1.0, 1.0))
+    total = np.zeros(voxels.shape, np.float32)
+    for z, y, x in points_zyx:
+        total += point_heatmap(voxels, (x, y, z), sigma_voxels, reach_sigmas=REFERENCE_REACH_SIGMAS)
     smooth = ndimage.gaussian_filter(total, sigma_voxels, mode="nearest", truncate=4.0)
     span = float(smooth.max() - smooth.min())
     if span <= 0:
-        return np.zeros(shape_zyx, np.float32)
+        return np.zeros(voxels.shape, np.float32)
     return (smooth - smooth.min()) / span
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from payerseg.training.targets import reference_point_heatmap, reference_spine_heatmap
+from payerseg.domain.grid import Grid
+from payerseg.preprocess.channels import REFERENCE_REACH_SIGMAS, point_heatmap
+from payerseg.training.targets import reference_spine_heatmap
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data"
 
@@ -18,10 +20,11 @@ def cases(name: str) -> list[str]:
 @pytest.mark.parametrize("case", cases("heatmap_np_generator"))
 def test_point_heatmap_is_the_references(case: str) -> None:
     with np.load(GOLDEN / "heatmap_np_generator.npz") as golden:
-        point = golden[f"{case}/coords_xyz"][::-1]
+        point = tuple(golden[f"{case}/coords_xyz"].tolist())
         sigma = float(golden[f"{case}/sigma"])
         expected = golden[f"{case}/heatmap"]
-        ours = reference_point_heatmap(point, golden[f"{case}/size_zyx"], sigma)
+        voxels = Grid(tuple(golden[f"{case}/size_zyx"].tolist()), (1.0, 1.0, 1.0))
+        ours = point_heatmap(voxels, point, sigma, reach_sigmas=REFERENCE_REACH_SIGMAS)
         assert np.abs(ours - expected).max() < 1e-6
 
 

@@ -9,10 +9,9 @@ from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
 from payerseg.imaging.orient import Orientation, to_canonical
+from payerseg.preprocess.channels import normalized, point_heatmap
 from payerseg.preprocess.inputs import (
     network_input,
-    normalize_ct,
-    point_heatmap,
     smooth_in_steps,
     spine_input,
     vertebra_input,
@@ -88,10 +87,10 @@ def test_smoothing_only_where_seen_equals_smoothing_all(synthetic_spine):
 
 
 def test_normalisation():
-    hu = Volume(np.array([[[-1024, 0, 600, 5000]]], np.int16), Grid((1, 1, 4), (1, 1, 1)))
-    got = normalize_ct(hu, WindowSpec(scale=1 / 600, shift=0.1, low=-1.5, high=2.0))
-    np.testing.assert_allclose(got.array.ravel(), [-1.5, 0.1, 1.1, 2.0], atol=1e-6)
-    assert got.array.dtype == np.float32
+    hu = np.array([[[-1024, 0, 600, 5000]]], np.int16)
+    got = normalized(hu, WindowSpec(scale=1 / 600, shift=0.1, low=-1.5, high=2.0))
+    np.testing.assert_allclose(got.ravel(), [-1.5, 0.1, 1.1, 2.0], atol=1e-6)
+    assert got.dtype == np.float32
 
 
 def test_a_point_heatmap_is_not_rounded_to_voxels():

@@ -3,8 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from payerseg.domain.grid import Grid
 from payerseg.domain.levels import S1_RANK, UNKNOWN, Rib
 from payerseg.domain.vertebra import Vertebra
+from payerseg.domain.volume import Volume
 from payerseg.training.augment import AIR_HU, LookRanges
 from payerseg.training.examples import PackedScan
 from payerseg.training.level_examples import (
@@ -39,7 +41,8 @@ def scan_of(ribs=None, sacrum=True):
         rows.append([Vertebra[name].channel, 50 * 2.5 - 100, 35 * 2.5, z * 2.5])
     marks = np.array(rows, float)
     foot = marks[-1, 1:] - (0, -8, 30) if sacrum else None
-    return PackedScan("s", hu, np.array([-100.0, 0.0, 0.0]), 2.5, marks, ribs=ribs, sacrum_mm=foot)
+    ct = Volume(hu, Grid(hu.shape, (2.5,) * 3, (-100.0, 0.0, 0.0)))
+    return PackedScan("s", ct, marks, ribs=ribs, sacrum_mm=foot)
 
 
 def test_facts_follow_from_the_level_and_from_what_is_told():
@@ -128,9 +131,10 @@ def test_beyond_the_scan_there_is_air():
 
 
 def test_draws_share_out_levels_not_scans():
-    many = PackedScan("m", np.zeros((4, 4, 4), np.int16), np.zeros(3), 2.5,
+    empty = Volume(np.zeros((4, 4, 4), np.int16), Grid((4, 4, 4), (2.5,) * 3))
+    many = PackedScan("m", empty,
                       np.array([[Vertebra.T7.channel, 0, 0, 0]] * 30, float))  # fmt: skip
-    few = PackedScan("f", np.zeros((4, 4, 4), np.int16), np.zeros(3), 2.5,
+    few = PackedScan("f", empty,
                      np.array([[Vertebra.L3.channel, 0, 0, 0]] * 6, float))  # fmt: skip
     sampler = LevelSampler([many, few], (("real", 1.0),))
     picks = [sampler.pick(np.random.default_rng(k))[0] for k in range(400)]

@@ -9,13 +9,14 @@ import pytest
 
 from payerseg.config.schema import PreparationConfig
 from payerseg.datasets.discover import discover, read_case
+from payerseg.domain.spine_box import SpineBox
 from payerseg.domain.vertebra import Vertebra
 from payerseg.errors import DatasetError
 from payerseg.imaging.files import write_volume
 from payerseg.preprocess.frames import vertebra_frame
 from payerseg.preprocess.inputs import patch_input, spine_input, vertebra_input, vertebrae_input
 from payerseg.preprocess.preparation import prepare_scan
-from payerseg.training.pack import PackPlan, PackReport, box_around, pack_dataset
+from payerseg.training.pack import PackPlan, PackReport, pack_dataset
 from payerseg.training.pack_format import (
     INDEX_FILE,
     PackIndex,
@@ -100,7 +101,7 @@ def test_validation_inputs_are_bit_identical_to_inference(
     assert landmarks is not None
     stage2 = read_val_input(folder, items[STAGE2])
     sampling = recipe_for("payer", STAGE2).card.sampling
-    expected = vertebrae_input(ct, box_around(landmarks), sampling)
+    expected = vertebrae_input(ct, SpineBox.around(landmarks.positions_mm), sampling)
     np.testing.assert_array_equal(stage2.x[..., 0], expected.array)
     np.testing.assert_allclose(
         stage2.mark_indices(), expected.grid.map_world_to_indices(landmarks.positions_mm)

@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from payerseg.domain.grid import Grid
+from payerseg.domain.volume import Volume
 from payerseg.errors import DatasetError
 from payerseg.training.examples import PackedVertebra
 from payerseg.training.pack_format import PackIndex, VertebraCache, VertebraLabel, read_vertebra
@@ -15,9 +17,10 @@ SIZE = 3000
 
 
 def items_of(count: int) -> list[PackedVertebra]:
-    hu, labels = np.zeros((10, 10, 10), np.int16), np.zeros((10, 10, 10), np.uint8)
+    ct = Volume(np.zeros((10, 10, 10), np.int16), Grid((10, 10, 10), (1.0, 1.0, 1.0)))
+    labels = np.zeros((10, 10, 10), np.uint8)
     return [
-        PackedVertebra(f"item{k}", hu, labels, 20, np.zeros(3), region=3, group="g")
+        PackedVertebra(f"item{k}", ct, labels, 20, np.zeros(3), region=3, group="g")
         for k in range(count)
     ]
 
