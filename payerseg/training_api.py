@@ -1,7 +1,7 @@
 """Training from Python: the configuration, networks, data sets and trainers of a whole system.
 
     config = payerseg.SystemConfig.of("verse_pytorch", pack="pack")
-    bundle = payerseg.SpineTrainer(config.spine_localization, "trainings").train(num_epochs=100)
+    bundle = payerseg.StageTrainer(config.spine_localization, "trainings").train(num_epochs=100)
 
 The very code of `payerseg train`, in this process: what it writes, `payerseg train` goes on with, and
 the other way round. The engine under Keras is chosen by KERAS_BACKEND before the first call.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,113 +107,32 @@ def build_stage_network(config: TrainingConfig) -> Any:
     return build_network(chosen_recipe(config).card.network, seed=config.seed)
 
 
-class SpineDataset:
-    """Examples of stage 1: x (z, y, x, 1), y (z, y, x, 2): spine heatmap and weight of the loss.
+class StageDataset:
+    """The examples that a stage's training draws: `len`, and (x, y) by index.
 
-    Example i depends on the configuration's seed and on i alone. An epoch is one example per case.
+    Example i depends on the configuration's seed and on i alone. An epoch is one example per case, in
+    stage 3 one per masked vertebra.
+
+    | stage | x | y |
+    |---|---|---|
+    | spine_localization | (z, y, x, 1) | (z, y, x, 2): spine heatmap and weight of the loss |
+    | vertebrae_localization | (z, y, x, 1) | (26, 6): z, y, x and sigma in voxels, present, weight |
+    | vertebrae_segmentation | (z, y, x, 2): image and point heatmap | (z, y, x, 1): this vertebra |
+    | the same, verse_pytorch | (z, y, x, 26): image, a distance map per level | (z, y, x, 1): class |
+
+    Heatmaps of stage 2 are drawn from y by the loss, on the device.
+
+    Args:
+        config: of the stage.
+        stage: which one it must be; None takes the configuration's.
 
     Raises:
         ConfigError: the configuration is another stage's.
         DatasetError: the pack cannot be used.
     """
 
-    def __init__(self, config: TrainingConfig) -> None:
-        self._examples = _Examples(config, SPINE)
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, index: int) -> tuple[Inputs, np.ndarray]:
-        return self._examples[index]
-
-
-class LandmarkDataset:
-    """Examples of stage 2: x (z, y, x, 1), y (26, 6): z, y, x and sigma in voxels, present, weight.
-
-    Heatmaps are drawn from y by the loss, on the device. Else as `SpineDataset`.
-    """
-
-    def __init__(self, config: TrainingConfig) -> None:
-        self._examples = _Examples(config, VERTEBRAE)
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, index: int) -> tuple[Inputs, np.ndarray]:
-        return self._examples[index]
-
-
-class SegmentationDataset:
-    """Examples of stage 3; an epoch is one example per masked vertebra. Else as `SpineDataset`.
-
-    Preset verse_pytorch: x (z, y, x, 26): image and a distance map per level, y (z, y, x, 1): class.
-    Others: x (z, y, x, 2): image and point heatmap, y (z, y, x, 1): this vertebra.
-    """
-
-    def __init__(self, config: TrainingConfig) -> None:
-        self._examples = _Examples(config, VERTEBRA)
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, index: int) -> tuple[Inputs, np.ndarray]:
-        return self._examples[index]
-
-
-class SpineTrainer:
-    """Trains stage 1.
-
-    Args:
-        config: of that stage.
-        output: the training lies in `<output>/<stage>`; one that is there is resumed.
-
-    Raises:
-        ConfigError: the configuration is another stage's.
-    """
-
-    def __init__(self, config: TrainingConfig, output: Path | str) -> None:
-        self._training = _Training(config, output, SPINE)
-
-    def train(self, num_epochs: int, progress: Progress | None = None) -> Path:
-        """Train for so many passes over the data and return the bundle of the best weights.
-
-        A training that was cut short goes on where it was; another number of epochs needs another
-        output folder, as the schedule is part of a training. `progress` is told (step, steps in all,
-        figures).
-
-        Raises:
-            ConfigError, DatasetError, TrainingDiverged: as `payerseg train`.
-        """
-        return self._training.train(num_epochs, progress)
-
-
-class LandmarkTrainer:
-    """Trains stage 2; else as `SpineTrainer`."""
-
-    def __init__(self, config: TrainingConfig, output: Path | str) -> None:
-        self._training = _Training(config, output, VERTEBRAE)
-
-    def train(self, num_epochs: int, progress: Progress | None = None) -> Path:
-        """Train and return the bundle's folder, as `SpineTrainer.train`."""
-        return self._training.train(num_epochs, progress)
-
-
-class SegmentationTrainer:
-    """Trains stage 3; else as `SpineTrainer`."""
-
-    def __init__(self, config: TrainingConfig, output: Path | str) -> None:
-        self._training = _Training(config, output, VERTEBRA)
-
-    def train(self, num_epochs: int, progress: Progress | None = None) -> Path:
-        """Train and return the bundle's folder, as `SpineTrainer.train`."""
-        return self._training.train(num_epochs, progress)
-
-
-class _Examples:
-    """The training examples of one stage, as `payerseg train` draws them."""
-
-    def __init__(self, config: TrainingConfig, network: Network) -> None:
-        _check_part(config, network)
+    def __init__(self, config: TrainingConfig, stage: Network | None = None) -> None:
+        _check_stage(config, stage)
         recipe, pack = chosen_recipe(config), Path(config.pack)
         items = assign_items(PackIndex.read(pack), config, pack).train
         self._draw = make_draw(recipe, pack, items, config)
@@ -228,14 +148,34 @@ class _Examples:
         return self._draw(np.random.default_rng((self._seed, index)))
 
 
-class _Training:
-    """One stage's training in this process."""
+class StageTrainer:
+    """Trains one stage's network in this process.
 
-    def __init__(self, config: TrainingConfig, output: Path | str, network: Network) -> None:
-        _check_part(config, network)
+    Args:
+        config: of the stage.
+        output: the training lies in `<output>/<stage>`; one that is there is resumed.
+        stage: which one it must be; None takes the configuration's.
+
+    Raises:
+        ConfigError: the configuration is another stage's.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, output: Path | str, stage: Network | None = None
+    ) -> None:
+        _check_stage(config, stage)
         self._config, self._output = config, Path(output)
 
-    def train(self, num_epochs: int, progress: Progress | None) -> Path:
+    def train(self, num_epochs: int, progress: Progress | None = None) -> Path:
+        """Train for so many passes over the data and return the bundle of the best weights.
+
+        A training that was cut short goes on where it was; another number of epochs needs another
+        output folder, as the schedule is part of a training. `progress` is told (step, steps in all,
+        figures).
+
+        Raises:
+            ConfigError, DatasetError, TrainingDiverged: as `payerseg train`.
+        """
         config = replace(self._config, epochs=num_epochs, iterations=None)
         name = training_name(config)
         train_network(config, self._output / name, progress)
@@ -244,7 +184,16 @@ class _Training:
         return bundle
 
 
-def _check_part(config: TrainingConfig, network: Network) -> None:
-    if config.network != network:
-        msg = f"the configuration is for {config.network}; expected {network}"
+# As the PyTorch remake has a class per stage: the same classes, with the stage given.
+SpineDataset = partial(StageDataset, stage=SPINE)
+LandmarkDataset = partial(StageDataset, stage=VERTEBRAE)
+SegmentationDataset = partial(StageDataset, stage=VERTEBRA)
+SpineTrainer = partial(StageTrainer, stage=SPINE)
+LandmarkTrainer = partial(StageTrainer, stage=VERTEBRAE)
+SegmentationTrainer = partial(StageTrainer, stage=VERTEBRA)
+
+
+def _check_stage(config: TrainingConfig, stage: Network | None) -> None:
+    if stage is not None and config.network != stage:
+        msg = f"the configuration is for {config.network}; expected {stage}"
         raise ConfigError(msg)

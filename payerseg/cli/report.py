@@ -9,7 +9,7 @@ import click
 from payerseg.atomic import write_text
 from payerseg.driver.run_folder import runs_in_order
 from payerseg.errors import UsageError
-from payerseg.results.case_folder import HOUSE_FOLDER
+from payerseg.results.case_folder import DRIVER_FOLDER
 from payerseg.results.fingerprint import results_memo
 from payerseg.stagekit.case_state import case_folders, current_result
 from payerseg.stagekit.protocol import ExitCode
@@ -87,5 +87,5 @@ def report(*, results: Path, ratings_files: tuple[Path, ...], output: Path | Non
 
 def _key(results: Path) -> str:
     """Name the results by their first run: stays the same in later runs and in a moved folder."""
-    runs = runs_in_order(results / HOUSE_FOLDER)
+    runs = runs_in_order(results / DRIVER_FOLDER)
     return runs[0].name if runs else results.resolve().name

@@ -9,7 +9,6 @@ from typing import TextIO
 from payerseg.driver.freshness import NO_RESULT
 from payerseg.driver.messages import (
     CaseEnded,
-    CaseTold,
     Listener,
     Message,
     Notice,
@@ -17,6 +16,7 @@ from payerseg.driver.messages import (
     RunEnded,
     RunStarted,
     StageDecided,
+    StageEvent,
 )
 from payerseg.driver.outcome import RunSummary
 from payerseg.results.status import StageOutcome, StageState
@@ -49,7 +49,7 @@ def lines_of(message: Message) -> list[str]:
             return [_ended_line(message)]
         case RunEnded(summary):
             return summary_lines(summary)
-        case CaseTold():
+        case StageEvent():
             return []
 
 
@@ -142,14 +142,14 @@ class LiveDisplay:
         """Handle one message: print what stays, redraw what changes."""
         if isinstance(message, RunStarted):
             self._stages = message.stages
-        if isinstance(message, CaseTold):
+        if isinstance(message, StageEvent):
             self._doing = doing_now(message) or self._doing
-        if not isinstance(message, CaseTold):
+        if not isinstance(message, StageEvent):
             self._erase()
             self._lines(message)
         if isinstance(message, StageDecided | RunEnded):
             self._doing = ""
-        elif isinstance(message, CaseTold | CaseEnded):
+        elif isinstance(message, StageEvent | CaseEnded):
             self._draw(status_line(message.progress, self._doing, self._stages))
 
     def _erase(self) -> None:
@@ -167,7 +167,7 @@ class LiveDisplay:
             self._shown = text
 
 
-def doing_now(message: CaseTold) -> str:
+def doing_now(message: StageEvent) -> str:
     """Say what an event tells about the case in hand; "" if nothing."""
     event = message.event
     case_id, name = str(event.get("case_id", "")), event.get("event")

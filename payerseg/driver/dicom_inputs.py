@@ -184,7 +184,7 @@ def _ask(sources: Sequence[Path], settings: RunSettings, work: Path) -> Iterator
     )
     plan = StagePlan(DICOM_INVENTORY, section_to_dict(config), seed=settings.driver.seed)
     asked = replace(settings, output=work)
-    folder = RunFolder(asked.house_folder, new_run_id(asked.house_folder), stays=False)
+    folder = RunFolder(asked.driver_folder, new_run_id(asked.driver_folder), stays=False)
     cases = [Case(f"{INPUT_PREFIX}{k}") for k in range(len(sources))]
     clock = StageClock(DICOM_INVENTORY.name, 1, 1, len(cases))
     end = StageRun(plan, asked, folder, lambda _message: None).run(cases, {}, clock)

@@ -77,9 +77,9 @@ class Owner:
 class CaseLocks:
     """The locks of one run."""
 
-    def __init__(self, house_folder: Path, run_id: str, beat_s: float = BEAT_S) -> None:
+    def __init__(self, driver_folder: Path, run_id: str, beat_s: float = BEAT_S) -> None:
         """Prepare; nothing is locked yet."""
-        self._folder = house_folder / LOCKS_FOLDER
+        self._folder = driver_folder / LOCKS_FOLDER
         self._owner = Owner.this_process(run_id, beat_s)
         self._lease = self._folder / f".{run_id}.lease"
         self._held: list[Path] = []

@@ -76,7 +76,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class CaseTold:
+class StageEvent:
     """A stage process said something.
 
     Attributes:
@@ -105,7 +105,7 @@ class RunEnded:
     summary: RunSummary
 
 
-Message = Notice | RunStarted | StageDecided | CaseTold | CaseEnded | RunEnded
+Message = Notice | RunStarted | StageDecided | StageEvent | CaseEnded | RunEnded
 Listener = Callable[[Message], None]
 
 

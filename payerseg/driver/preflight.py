@@ -63,7 +63,7 @@ def check_before_start(
     stages = settings.stage_range()
     environment = chosen_variables(settings.driver, os.environ)
     _check_output(settings)
-    found = _find_cases(settings, series_folder or settings.house_folder / SERIES_FOLDER)
+    found = _find_cases(settings, series_folder or settings.driver_folder / SERIES_FOLDER)
     wanted = {case_id for case_id in _all_ids(found) if _in_shard(case_id, settings.shard)}
     if settings.only_cases:
         _check_known(settings.only_cases, _all_ids(found))

@@ -71,7 +71,7 @@ def run_pipeline(settings: RunSettings, listener: Listener | None = None) -> Run
 def _series_folder(settings: RunSettings) -> Iterator[Path]:
     """Say where DICOM series files are kept; a dry run leaves nothing behind."""
     if not settings.dry_run:
-        yield settings.house_folder / SERIES_FOLDER
+        yield settings.driver_folder / SERIES_FOLDER
         return
     with tempfile.TemporaryDirectory(prefix="payerseg-dry-run-") as name:
         yield Path(name)
@@ -80,10 +80,10 @@ def _series_folder(settings: RunSettings) -> Iterator[Path]:
 def _run_from(settings: RunSettings, series_folder: Path, listener: Listener | None) -> RunSummary:
     memo = settings.open_memo()
     preflight = check_before_start(settings, memo, series_folder)
-    run = PipelineRun(settings, preflight, memo, listener or _nobody)
+    run = PipelineRun(settings, preflight, memo, listener or (lambda _message: None))
     if settings.dry_run:
         return run.run()
-    locks = CaseLocks(settings.house_folder, run.run_id)
+    locks = CaseLocks(settings.driver_folder, run.run_id)
     with _interrupted_by_terminate():
         try:
             run.lock(locks)
@@ -116,12 +116,12 @@ class PipelineRun:
         self, settings: RunSettings, preflight: Preflight, memo: HashMemo, listener: Listener
     ) -> None:
         """Take what the preflight found."""
-        self.run_id = new_run_id(settings.house_folder)
+        self.run_id = new_run_id(settings.driver_folder)
         self._settings = settings
         self._preflight = preflight
         self._listener = listener
         self._memo = memo
-        self._folder = RunFolder(settings.house_folder, self.run_id)
+        self._folder = RunFolder(settings.driver_folder, self.run_id)
         self._cases = {case.case_id: case for case in preflight.cases}
         self._records = {
             case.case_id: CaseRecord(case.case_id, case.image) for case in preflight.cases
@@ -486,7 +486,3 @@ class PipelineRun:
         if isinstance(message, Notice):
             self._notices.append(message.text)
         self._listener(message)
-
-
-def _nobody(message: Message) -> None:
-    """Drop a message."""

@@ -25,20 +25,20 @@ RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
 
 
-def new_run_id(house_folder: Path) -> str:
+def new_run_id(driver_folder: Path) -> str:
     """Return a name: the next number, the time (UTC), and what keeps it from meeting another run's."""
-    earlier = runs_in_order(house_folder)
+    earlier = runs_in_order(driver_folder)
     number = _number(earlier[-1].name) + 1 if earlier else 1
     return f"{number:05d}_{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}_{secrets.token_hex(2)}"
 
 
-def runs_in_order(house_folder: Path) -> list[Path]:
+def runs_in_order(driver_folder: Path) -> list[Path]:
     """Return the folders of all runs, the first one first.
 
     By their numbers, as clocks differ between machines and are set; runs from before there were numbers
     are named by time alone, and come first.
     """
-    folders = (house_folder / RUNS_FOLDER).glob("*/")
+    folders = (driver_folder / RUNS_FOLDER).glob("*/")
     return sorted(folders, key=lambda path: (_number(path.name), path.name))
 
 
@@ -106,16 +106,16 @@ class RunFolder:
         run_id: its name.
     """
 
-    def __init__(self, house_folder: Path, run_id: str, *, stays: bool = True) -> None:
+    def __init__(self, driver_folder: Path, run_id: str, *, stays: bool = True) -> None:
         """Name the folder; nothing is written yet.
 
         Args:
-            house_folder: of the output folder.
+            driver_folder: of the output folder.
             run_id: from `new_run_id`.
             stays: whether people can look into it afterwards.
         """
         self.run_id = run_id
-        self.root = house_folder / RUNS_FOLDER / run_id
+        self.root = driver_folder / RUNS_FOLDER / run_id
         self._stays = stays
 
     def open(self, settings: RunSettings, environment: Mapping[str, str]) -> None:
@@ -188,9 +188,9 @@ class EventLog:
             self.trouble = f"events are no longer logged: {error.strerror}"
 
 
-def last_run(house_folder: Path) -> Path | None:
+def last_run(driver_folder: Path) -> Path | None:
     """Return the folder of the latest run that has written down its settings."""
-    runs = [run for run in runs_in_order(house_folder) if os.path.isfile(run / CONFIG_FILE)]
+    runs = [run for run in runs_in_order(driver_folder) if os.path.isfile(run / CONFIG_FILE)]
     return runs[-1] if runs else None
 
 

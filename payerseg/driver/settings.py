@@ -11,7 +11,7 @@ from typing import Any, Literal
 from payerseg.config.load import section_to_dict
 from payerseg.config.schema import DriverConfig, RunConfig
 from payerseg.errors import BundleError, UsageError
-from payerseg.results.case_folder import HOUSE_FOLDER, CaseFolder
+from payerseg.results.case_folder import DRIVER_FOLDER, CaseFolder
 from payerseg.results.fingerprint import HashMemo, results_memo, weights_digest
 from payerseg.stagekit.catalog import PIPELINE, StageSpec
 from payerseg.stagekit.protocol import CaseRequest, StageRequest, WeightsRequest
@@ -58,9 +58,9 @@ class RunSettings:
         return self.config.driver
 
     @property
-    def house_folder(self) -> Path:
+    def driver_folder(self) -> Path:
         """Where the driver keeps its own files."""
-        return self.output / HOUSE_FOLDER
+        return self.output / DRIVER_FOLDER
 
     def forces(self, stage: str) -> bool:
         """Tell whether a stage runs even where it is fresh."""

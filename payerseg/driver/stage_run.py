@@ -15,7 +15,7 @@ from typing import Any
 
 from payerseg.config.schema import DriverConfig
 from payerseg.config.weights import programs_parent
-from payerseg.driver.messages import CaseEnded, CaseTold, Listener, Notice, StageClock
+from payerseg.driver.messages import CaseEnded, Listener, Notice, StageClock, StageEvent
 from payerseg.driver.outcome import ProcessRecord
 from payerseg.driver.run_folder import EventLog, RequestFiles, RunFolder
 from payerseg.driver.settings import RunSettings, StagePlan
@@ -211,7 +211,7 @@ class StageRun:
                 self._settle(case_id, _failed(event))
             case _:
                 pass
-        self._listener(CaseTold(event, self._clock.now()))
+        self._listener(StageEvent(event, self._clock.now()))
 
     def _settle(self, case_id: str, outcome: StageOutcome) -> None:
         reasons = self._reasons.get(case_id, ())

@@ -12,7 +12,7 @@ from payerseg.driver.inputs import remembered_cases
 from payerseg.driver.run_folder import CONFIG_FILE, last_run, read_weights
 from payerseg.driver.settings import RunSettings, plan_stages
 from payerseg.errors import ArtifactError, UsageError
-from payerseg.results.case_folder import HOUSE_FOLDER, CaseFolder
+from payerseg.results.case_folder import DRIVER_FOLDER, CaseFolder
 from payerseg.results.status import read_status
 from payerseg.stagekit.catalog import PIPELINE, StageSpec
 
@@ -78,7 +78,7 @@ def remembered_settings(output: Path, pipeline: tuple[StageSpec, ...] = PIPELINE
     Raises:
         UsageError: no run has left any.
     """
-    run = last_run(output / HOUSE_FOLDER)
+    run = last_run(output / DRIVER_FOLDER)
     if run is None:
         msg = f"{output} holds no record of a run; expected the output folder of `payerseg run`"
         raise UsageError(msg)

@@ -10,7 +10,7 @@ from payerseg.config.load import section_to_dict
 from payerseg.config.schema import DriverConfig, RunConfig
 from payerseg.config.training import TrainingConfig
 from payerseg.driver.inputs import tidy_path
-from payerseg.driver.messages import CaseTold, Message, StageClock
+from payerseg.driver.messages import Message, StageClock, StageEvent
 from payerseg.driver.run_folder import RunFolder, new_run_id
 from payerseg.driver.settings import RunSettings, StagePlan
 from payerseg.driver.stage_run import CRASH_KINDS, CRASHED_KIND, StageRun
@@ -61,7 +61,7 @@ def run_training(
     """
 
     def listen(message: Message) -> None:
-        if isinstance(message, CaseTold):
+        if isinstance(message, StageEvent):
             on_event(message.event)
 
     check_backend(driver.backend)
@@ -70,7 +70,7 @@ def run_training(
     )
     case = Case(training_name(config))
     plan = StagePlan(NETWORK_TRAINING, section_to_dict(config), seed=config.seed)
-    folder = RunFolder(settings.house_folder, new_run_id(settings.house_folder))
+    folder = RunFolder(settings.driver_folder, new_run_id(settings.driver_folder))
     run = StageRun(plan, settings, folder, listen)
     run.run([case], {}, StageClock(NETWORK_TRAINING.name, 1, 1, 1))
     outcome, place = run.outcomes[case.case_id], settings.case_folder(case.case_id).root

@@ -10,7 +10,7 @@ from payerseg.results.artifacts import Artifact
 MANIFEST_FILE = "manifest.json"
 STATUS_FILE = "status.json"
 PARTIAL_FOLDER = ".partial"
-HOUSE_FOLDER = ".payerseg"
+DRIVER_FOLDER = ".payerseg"
 """Beside the case folders: what the driver keeps for itself."""
 
 

@@ -21,7 +21,7 @@ from payerseg.config.model_card import CARD_FILE, LEVELS_FOLDER, PRIOR_FILE, WEI
 from payerseg.config.weights import checkpoint_prefix
 from payerseg.domain.series_reference import SERIES_SUFFIX, SeriesReference
 from payerseg.errors import ArtifactError, BundleError, UnreadableScan
-from payerseg.results.case_folder import HOUSE_FOLDER
+from payerseg.results.case_folder import DRIVER_FOLDER
 
 ABSENT = "absent"  # stands for the hash of what is not there
 DIGEST_BYTES = 16
@@ -165,7 +165,7 @@ class HashMemo:
 
 def results_memo(root: Path) -> HashMemo:
     """Open the hash memo of a results folder."""
-    return HashMemo(root / HOUSE_FOLDER / MEMO_FILE)
+    return HashMemo(root / DRIVER_FOLDER / MEMO_FILE)
 
 
 def scan_digest(path: Path, memo: HashMemo) -> str:

@@ -7,7 +7,6 @@ isolation: a crash of native code takes the caller with it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from payerseg.errors import OutOfResources, ProtocolError
 from payerseg.stagekit.case_run import CaseResult, Provenance, StageSetup, build_stage, run_case
 from payerseg.stagekit.case_work import Say
 from payerseg.stagekit.catalog import StageSpec
-from payerseg.stagekit.protocol import BUG_KIND, CaseRequest, EventName, describe_failure
+from payerseg.stagekit.protocol import BUG_KIND, CaseRequest, describe_failure
 from payerseg.stagekit.worker import StageClass
 
 
@@ -39,7 +38,7 @@ class InProcessStage:
         say: Say | None = None,
     ) -> None:
         self._spec = spec
-        self._say = say or _to_nobody
+        self._say = say or (lambda _event, _fields: None)
         self._stage, weights = build_stage(stage_class or load_stage_class(spec), setup)
         self._provenance = Provenance(section_to_dict(setup.config), weights, setup.seed)
 
@@ -76,7 +75,3 @@ def load_stage_class(spec: StageSpec) -> StageClass:
         msg = f"{spec.module} has {len(classes)} public classes; a stage has exactly one"
         raise ProtocolError(msg)
     return classes[0]
-
-
-def _to_nobody(event: EventName, fields: Mapping[str, Any]) -> None:
-    """Drop an event."""

@@ -105,7 +105,7 @@ BODY_3MM = Extent((3.0, 3.0, 3.0), side_mm=195.0, front_mm=190.0, back_mm=115.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Conditions:
     """Who is scanned and how.
 
     Attributes:
@@ -121,13 +121,13 @@ class Look:
     ripple_mm: float = 1.2
 
     @classmethod
-    def draw(cls, count: int, rng: np.random.Generator) -> Look:
+    def draw(cls, count: int, rng: np.random.Generator) -> Conditions:
         """Draw a patient, a scanner and extras for a spine of `count` vertebrae."""
         return cls(Patient.draw(rng), Scanner.draw(rng), Extras.draw(count, rng))
 
 
 def scan_of(
-    posed: list[PosedVertebra], torsos: tuple[TorsoAtlas, ...], extent: Extent, look: Look,
+    posed: list[PosedVertebra], torsos: tuple[TorsoAtlas, ...], extent: Extent, conditions: Conditions,
     rng: np.random.Generator,
 ) -> SyntheticScan:  # fmt: skip
     """Draw posed vertebrae with a body around them and scan it.
@@ -136,11 +136,11 @@ def scan_of(
         posed: head to foot.
         torsos: whose organs and ribs, in order of preference; empty = from numbers.
         extent: the volume.
-        look: patient and scanner.
+        conditions: patient and scanner.
         rng: textures, noise, warp.
     """
-    ripple = Ripple.draw(rng, look.ripple_mm)
-    posed = [replace(p, spurs=draw_spurs(look.patient, rng)) for p in posed]
+    ripple = Ripple.draw(rng, conditions.ripple_mm)
+    posed = [replace(p, spurs=draw_spurs(conditions.patient, rng)) for p in posed]
     grid = extent.grid(posed)
     bones = Bones.empty(grid)
     for one in posed:
@@ -148,15 +148,15 @@ def scan_of(
     bones.settle()
     seen = ripple.moved(np.array([p.landmark_mm for p in posed]))
     marks = Landmarks(Landmark(p.vertebra, tuple(c)) for p, c in zip(posed, seen, strict=True))
-    context = Context.draw(torsos, look.patient, posed, rng)
+    context = Context.draw(torsos, conditions.patient, posed, rng)
     around = surround(grid, SpineAxis.of(marks), posed, context, rng)
     grow_sacral_wings(bones, around, posed[-1])
-    hu = render(bones, around, look.patient, 0.45 * float(np.mean(grid.spacing_mm)), rng)
-    metal = add_before_scan(hu, grid, posed, look.extras, rng)
-    image = scan(hu, grid, look.scanner, rng)
-    image = rounded(add_after_scan(image, grid, metal, look.extras, rng))
+    hu = render(bones, around, conditions.patient, 0.45 * float(np.mean(grid.spacing_mm)), rng)
+    metal = add_before_scan(hu, grid, posed, conditions.extras, rng)
+    image = scan(hu, grid, conditions.scanner, rng)
+    image = rounded(add_after_scan(image, grid, metal, conditions.extras, rng))
     inside = Landmarks(m for m in marks.values() if grid.contains(np.array([m.position_mm]))[0])
-    is_seen = look.extras.field_of_view(grid)
+    is_seen = conditions.extras.field_of_view(grid)
     sacrum = (
         around.s1_mm if around.s1_mm is not None and is_seen(around.s1_mm[None], 0.0)[0] else None
     )
@@ -227,7 +227,7 @@ def synthesize_from_spine(
     if extent is None:
         extent = Extent(above_mm=float(rng.uniform(-25, 15)), below_mm=float(rng.uniform(-30, 15)))
     torsos = tuple(library.torsos[k] for k in rng.permutation(len(library.torsos)))
-    return scan_of(posed, torsos, extent, Look.draw(len(posed), rng), rng)
+    return scan_of(posed, torsos, extent, Conditions.draw(len(posed), rng), rng)
 
 
 def synthesize_spine(
@@ -249,7 +249,7 @@ def synthesize_spine(
     if extent is None:
         extent = BODY_3MM.with_random_view([p.vertebra for p in posed], rng)
     torsos = tuple(library.torsos[k] for k in rng.permutation(len(library.torsos)))
-    return scan_of(posed, torsos, extent, Look.draw(len(posed), rng), rng)
+    return scan_of(posed, torsos, extent, Conditions.draw(len(posed), rng), rng)
 
 
 NEGATIVES = ("noise", "air", "water", "thigh", "lung", "head")

@@ -1,4 +1,4 @@
-"""Randomness apart from action: draw a warp or a look from a seed, then apply it deterministically.
+"""Randomness apart from action: draw a warp or an appearance from a seed, then apply it deterministically.
 
 A warp maps output points to input points (the direction in which images are sampled); landmarks move
 the other way. All points are (x, y, z) millimetres relative to the centre of the output block.
@@ -177,7 +177,7 @@ def sample_warped(volume: Volume, lattice_mm: Array, about_mm: Array, order: int
 
 
 @dataclass(frozen=True, slots=True)
-class LookRanges:
+class AppearanceRanges:
     """How a scanner may change the picture; probabilities `_p`, sizes in HU, voxels or factors."""
 
     gain: tuple[float, float] = (0.85, 1.15)
@@ -193,18 +193,21 @@ class LookRanges:
     cap_p: float = 0.15
 
 
-class ChangesLooks(Protocol):
-    """Another way to change intensities than `LookRanges`."""
+class ChangesAppearance(Protocol):
+    """Another way to change intensities than `AppearanceRanges`."""
 
     def apply(self, rng: np.random.Generator, hu: Array) -> Array:
         """Return changed HU (z, y, x)."""
 
 
-def apply_look(
-    rng: np.random.Generator, hu: Array, ranges: LookRanges | ChangesLooks, spacing_mm: float
+def apply_appearance(
+    rng: np.random.Generator,
+    hu: Array,
+    ranges: AppearanceRanges | ChangesAppearance,
+    spacing_mm: float,
 ) -> Array:
     """Return HU (z, y, x) as another scanner might have shown them."""
-    if not isinstance(ranges, LookRanges):
+    if not isinstance(ranges, AppearanceRanges):
         return ranges.apply(rng, hu)
     if rng.random() < ranges.slice_p:
         thickness = rng.uniform(*ranges.slice_mm) / spacing_mm

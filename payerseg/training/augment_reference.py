@@ -139,7 +139,7 @@ class ReferenceIntensity:
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceLook:
+class ReferenceAppearance:
     """The reference's intensity augmentation as a change of HU, before the window 1/2048, [-1, 1]."""
 
     def apply(self, rng: np.random.Generator, hu: np.ndarray) -> np.ndarray:

@@ -16,11 +16,11 @@ from payerseg.preprocess.channels import normalized, with_closeness_maps, with_p
 from payerseg.preprocess.frames import centred_grid
 from payerseg.training.augment import (
     AIR_HU,
-    ChangesLooks,
+    AppearanceRanges,
+    ChangesAppearance,
     DrawsWarps,
-    LookRanges,
     WarpRanges,
-    apply_look,
+    apply_appearance,
     draw_warp,
     sample_warped,
     simulate_field_of_view,
@@ -98,7 +98,7 @@ class BlockRecipe:
         shape_zyx: voxels of the network input.
         spacing_mm: of the network.
         window: intensities.
-        warp, look: augmentation.
+        warp, appearance: augmentation.
         sigma_mm: Gaussian sigma for each of the 26 channels.
         slab_p, slab_mm: chance and heights of a simulated short field of view.
         narrow_p, narrow_mm: chance and half-widths of a simulated crop around the spine.
@@ -111,7 +111,7 @@ class BlockRecipe:
     spacing_mm: float = 3.0
     window: WindowSpec = field(default_factory=WindowSpec)
     warp: WarpRanges | DrawsWarps = field(default_factory=WarpRanges)
-    look: LookRanges | ChangesLooks = field(default_factory=LookRanges)
+    appearance: AppearanceRanges | ChangesAppearance = field(default_factory=AppearanceRanges)
     sigma_mm: tuple[float, ...] = (4.5,) * 7 + (5.0,) * 4 + (6.0,) * 15
     slab_p: float = 0.5
     slab_mm: tuple[float, float] = (50.0, 200.0)
@@ -147,7 +147,7 @@ def vertebrae_example(
         target[channel, PRESENT] = 1
     # as in a real scan: first how the scanner shows the body, then where it ends, with exact air beyond
     beyond = hu <= AIR_HU
-    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
+    hu = apply_appearance(rng, hu, recipe.appearance, recipe.spacing_mm)
     hu[beyond] = AIR_HU
     visible = simulate_field_of_view(hu, marks, rng, recipe)
     target[channels, PRESENT] *= visible > 0
@@ -176,7 +176,7 @@ def spine_example(
     visible = simulate_field_of_view(hu, marks, rng, recipe)
     if np.any(visible <= 0):
         heat = np.where(hu <= AIR_HU, 0, heat)
-    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
+    hu = apply_appearance(rng, hu, recipe.appearance, recipe.spacing_mm)
     return normalized(hu, recipe.window)[..., None], np.stack([heat, weight], axis=-1)
 
 
@@ -192,7 +192,7 @@ def reference_spine_example(
     centre = (np.asarray(recipe.shape_zyx) - 1) / 2
     index = marks[:, :0:-1] / recipe.spacing_mm + centre
     heat = reference_spine_heatmap(index, recipe.shape_zyx)
-    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
+    hu = apply_appearance(rng, hu, recipe.appearance, recipe.spacing_mm)
     target = np.stack([heat, np.ones_like(heat)], axis=-1).astype(np.float32)
     return normalized(hu, recipe.window)[..., None], target
 
@@ -223,7 +223,7 @@ def no_spine_example(
         hu[:, :, x > low[0] - 5] = AIR_HU
     else:
         hu[:, :, x < high[0] + 5] = AIR_HU
-    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
+    hu = apply_appearance(rng, hu, recipe.appearance, recipe.spacing_mm)
     nothing = np.zeros((*hu.shape, 2), np.float32)
     nothing[..., 1] = 1
     return normalized(hu, recipe.window)[..., None], nothing
@@ -277,7 +277,7 @@ class CropRecipe:
             convolutional and a smaller block trains faster.
         spacing_mm, offset_mm, sigma_mm, window: as on the model card.
         heat_reach_sigmas: where the point heatmap ends.
-        warp, look: augmentation.
+        warp, appearance: augmentation.
         point_jitter_mm: SD of the landmark's error.
         block_jitter_mm: largest shift (x, y, z) of the block about its place, so that small blocks see
             all parts of a vertebra.
@@ -301,7 +301,7 @@ class CropRecipe:
             flip_p=(0.5, 0.05, 0.0),
         )
     )
-    look: LookRanges | ChangesLooks = field(default_factory=LookRanges)
+    appearance: AppearanceRanges | ChangesAppearance = field(default_factory=AppearanceRanges)
     point_jitter_mm: float = 2.0
     block_jitter_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     cut_p: float = 0.2
@@ -328,7 +328,7 @@ def vertebra_example(
     mask = sample_warped(wanted, lattice, about) > 0.5
     if rng.random() < recipe.cut_p:
         _cut_scan(hu, mask, rng)
-    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
+    hu = apply_appearance(rng, hu, recipe.appearance, recipe.spacing_mm)
     image = Volume(normalized(hu, recipe.window), grid)
     x = with_point_heatmap(image, tuple(anchor), recipe.sigma_mm, recipe.heat_reach_sigmas)
     return x.array, mask[..., None].astype(np.float32)
@@ -353,7 +353,7 @@ def labels_example(
     marks = np.zeros((0, 4)) if item.marks is None else item.marks
     points = warp.map_points_back(marks[:, 1:] - about)
     points = points + rng.normal(0, recipe.point_jitter_mm, points.shape)
-    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
+    hu = apply_appearance(rng, hu, recipe.appearance, recipe.spacing_mm)
     image = Volume(normalized(hu, recipe.window), grid)
     x = with_closeness_maps(image, marks[:, 0], points, n_maps)
     # VerSe labels 1..25 are channel + 1, the class number; T13 and the sacrum have no class here.

@@ -187,7 +187,7 @@ def fit(
     Raises:
         TrainingDiverged: the loss is no longer a number.
     """
-    told = listeners or Listeners()
+    listeners = listeners or Listeners()
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = build_optimizer(plan)
     model.compile(optimizer=optimizer, loss=loss, jit_compile=training_needs_xla())
@@ -209,14 +209,14 @@ def fit(
             state.step = step + 1
             _average(state, model, plan)
             if state.step % plan.report_every == 0:
-                told.report(state.step, float(np.mean(losses)), learning_rate_at(plan, step))
+                listeners.report(state.step, float(np.mean(losses)), learning_rate_at(plan, step))
                 losses = []
             if state.step % plan.save_every == 0 or state.step == plan.iterations:
                 state.seconds += time.monotonic() - clock
                 clock = time.monotonic()
                 save_checkpoint(model, state, folder)
-            if told.validate and is_validation_step(plan, state.step):
-                _validate(model, state, told.validate)
+            if listeners.validate and is_validation_step(plan, state.step):
+                _validate(model, state, listeners.validate)
     finally:
         feed.close()
     model.set_weights(state.average)

@@ -17,9 +17,9 @@ from payerseg.domain.vertebra import Vertebra
 from payerseg.preprocess.channels import normalized
 from payerseg.training.augment import (
     AIR_HU,
-    LookRanges,
+    AppearanceRanges,
     Warp,
-    apply_look,
+    apply_appearance,
     rotation_matrix,
 )
 from payerseg.training.examples import PackedScan
@@ -45,7 +45,7 @@ class LevelRecipe:
         axis_sd: spread of log size per axis on top.
         flip_p: mirrored left-right, front-back.
         off_center_vox: SD of the view's place in (y, x); in z it is uniform over `reach_z`.
-        look: how the picture changes.
+        appearance: how the picture changes.
         slab_p, slab_mm: short scans; heights are drawn uniform in log.
         narrow_p, narrow_mm: views cut to the sides (each side on its own), and in front.
         round_p, round_mm: round fields of view.
@@ -69,7 +69,9 @@ class LevelRecipe:
     flip_p: tuple[float, float] = (0.3, 0.06)
     reach_z: float = 0.32
     off_center_vox: tuple[float, float] = (3.0, 4.0)
-    look: LookRanges = field(default_factory=lambda: LookRanges(slice_mm=(3.0, 9.0)))
+    appearance: AppearanceRanges = field(
+        default_factory=lambda: AppearanceRanges(slice_mm=(3.0, 9.0))
+    )
     slab_p: float = 0.5
     slab_mm: tuple[float, float] = (48.0, 300.0)
     narrow_p: float = 0.35
@@ -186,7 +188,7 @@ def level_example(
     facts = facts_of(scan)
     if flipped:
         facts[:, [LEFT, RIGHT]] = facts[:, [RIGHT, LEFT]]
-    hu = apply_look(rng, hu, recipe.look, recipe.spacing_mm)
+    hu = apply_appearance(rng, hu, recipe.appearance, recipe.spacing_mm)
     hu[beyond] = AIR_HU
     half = shape[::-1] * recipe.spacing_mm / 2
     seen = np.all(np.abs(xyz) < half - recipe.spacing_mm, axis=1)

@@ -18,8 +18,8 @@ from payerseg.config.training import Network, TrainingPreset
 from payerseg.domain.levels import N_OUTPUTS
 from payerseg.errors import ConfigError
 from payerseg.preprocess.channels import REFERENCE_REACH_SIGMAS
-from payerseg.training.augment import LookRanges, WarpRanges
-from payerseg.training.augment_reference import STAGE3_RANGES, ReferenceLook, ReferenceRanges
+from payerseg.training.augment import AppearanceRanges, WarpRanges
+from payerseg.training.augment_reference import STAGE3_RANGES, ReferenceAppearance, ReferenceRanges
 from payerseg.training.examples import BlockRecipe, CropRecipe
 from payerseg.training.level_examples import LEVEL_BASE_MM, LevelRecipe
 from payerseg.training.recipe import (
@@ -49,7 +49,7 @@ def payer_stage1() -> Recipe:
             flip_p=(0.25, 0.2, 0.0),
             elastic_mm=6.0,
         ),
-        look=LookRanges(blur_voxels=0.5, slice_p=0.2),
+        appearance=AppearanceRanges(blur_voxels=0.5, slice_p=0.2),
         slab_p=0.4,
         slab_mm=(50.0, 250.0),
         narrow_p=0.3,
@@ -178,7 +178,7 @@ def _reference_blocks(
         spacing_mm=spacing_mm,
         window=_REFERENCE_WINDOW,
         warp=ranges,
-        look=ReferenceLook(),
+        appearance=ReferenceAppearance(),
         sigma_mm=(3 * spacing_mm,) * 26,
         slab_p=0.0,
         narrow_p=0.0,
@@ -233,7 +233,7 @@ def reference_stage3() -> Recipe:
         heat_reach_sigmas=REFERENCE_REACH_SIGMAS,
         window=_REFERENCE_WINDOW,
         warp=STAGE3_RANGES,
-        look=ReferenceLook(),
+        appearance=ReferenceAppearance(),
         point_jitter_mm=1.7,  # the reference draws +-3 mm uniformly, an SD of 1.7
         cut_p=0.0,
     )
@@ -285,7 +285,7 @@ def _pytorch_blocks(shape_zyx: tuple[int, int, int], spacing_mm: float) -> Block
         shape_zyx=shape_zyx,
         spacing_mm=spacing_mm,
         warp=_PYTORCH_WARP,
-        look=LookRanges(slice_p=0.0, sharpen_p=0.0, cap_p=0.0, blur_p=0.0),
+        appearance=AppearanceRanges(slice_p=0.0, sharpen_p=0.0, cap_p=0.0, blur_p=0.0),
         sigma_mm=(2 * spacing_mm if spacing_mm > 4 else 6.0,) * 26,
         slab_p=0.0,
         narrow_p=0.0,
@@ -360,7 +360,7 @@ def pytorch_stage3() -> Recipe:
             shape_zyx=(128, 96, 96),
             offset_mm=sampling.offset_mm,
             warp=replace(_PYTORCH_WARP, shift_mm=(0.0, 0.0, 0.0)),
-            look=LookRanges(slice_p=0.0, sharpen_p=0.0, cap_p=0.0, blur_p=0.0),
+            appearance=AppearanceRanges(slice_p=0.0, sharpen_p=0.0, cap_p=0.0, blur_p=0.0),
             cut_p=0.0,
         ),
         target="labels",

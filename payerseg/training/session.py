@@ -133,16 +133,18 @@ def train_network(
     assignment = assign_items(PackIndex.read(pack), config, folder)
     plan = make_plan(config, recipe, len(assignment.train))
     _keep_choices(config, recipe, folder)
-    watch = Watch(recipe.card, read_val_inputs(pack, assignment.val, config), folder, progress)
+    monitor = TrainingMonitor(
+        recipe.card, read_val_inputs(pack, assignment.val, config), folder, progress
+    )
     draw = make_draw(recipe, pack, assignment.train, config)
     network = build_network(recipe.card.network, choose_precision(config.precision), config.seed)
     start = put_initial_weights(network, recipe.card, config)
     trained, loss = with_loss(network, recipe, config)
     if not trained.built and recipe.card.stage != LEVELS:
         trained(np.zeros((1, *_small_shape(recipe), network.input.shape[-1]), np.float32))
-    watch.begin(network, plan, config)
-    state = fit(trained, loss, draw, plan, folder, Listeners(watch.report, watch.validate))
-    watch.end(state)
+    monitor.begin(network, plan, config)
+    state = fit(trained, loss, draw, plan, folder, Listeners(monitor.report, monitor.validate))
+    monitor.end(state)
     record = make_record(config, recipe, assignment, state)
     record = replace(record, best=read_best(folder), start=start)
     write_text(folder / RECORD_FILE, records.to_json(record, sort_keys=False))
@@ -305,7 +307,7 @@ def read_val_inputs(
     return [read_val_input(pack, item) for item in items[::step]]
 
 
-class Watch:
+class TrainingMonitor:
     """Listens to a training: history, validation, best weights, progress."""
 
     def __init__(

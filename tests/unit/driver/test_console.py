@@ -6,7 +6,7 @@ import pytest
 
 from payerseg.driver.console import Console, duration, lines_of, one_line
 from payerseg.driver.freshness import NO_RESULT, State, Verdict
-from payerseg.driver.messages import CaseEnded, CaseTold, Notice, Progress, RunEnded, StageDecided
+from payerseg.driver.messages import CaseEnded, Notice, Progress, RunEnded, StageDecided, StageEvent
 from payerseg.driver.outcome import CaseRecord, RunSummary, exit_code_of
 from payerseg.results.status import StageOutcome, StageState
 
@@ -42,7 +42,7 @@ def test_outcomes_are_lines_and_chatter_is_not():
     assert lines_of(CaseEnded("a", "preparation", failed, PROGRESS))[0].endswith(
         "failed (unreadable): it is empty"
     )
-    assert lines_of(CaseTold({"event": "progress"}, PROGRESS)) == []
+    assert lines_of(StageEvent({"event": "progress"}, PROGRESS)) == []
 
 
 def record(*states):

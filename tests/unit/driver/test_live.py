@@ -1,7 +1,7 @@
 import io
 
 from payerseg.driver.console import LiveDisplay, choose_listener, status_line
-from payerseg.driver.messages import CaseTold, Notice, Progress, RunStarted
+from payerseg.driver.messages import Notice, Progress, RunStarted, StageEvent
 
 STAGES = ("preparation", "spine_localization", "vertebrae_localization")
 
@@ -30,10 +30,10 @@ def test_lines_stay_and_the_live_line_is_redrawn(monkeypatch):
     display = LiveDisplay(kept.append, stream)
     display(RunStarted("r", None, 4, STAGES))
     event = {"event": "progress", "case_id": "sub-1", "step": "predict", "done": 2, "total": 3}
-    display(CaseTold(event, progress()))
+    display(StageEvent(event, progress()))
     shown = stream.getvalue()
     assert "sub-1: predict 2/3" in shown
-    display(CaseTold(event, progress()))
+    display(StageEvent(event, progress()))
     assert stream.getvalue() == shown, "the same line is not drawn twice"
     display(Notice("look"))
     assert stream.getvalue().endswith("\r\x1b[2K"), "the live line is erased before a line stays"
@@ -44,7 +44,7 @@ def test_a_narrow_terminal_gets_a_shorter_line(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     stream = io.StringIO()
     LiveDisplay(lambda _: None, stream)(
-        CaseTold({"event": "case_started", "case_id": "x"}, progress())
+        StageEvent({"event": "case_started", "case_id": "x"}, progress())
     )
     assert len(stream.getvalue().removeprefix("\r\x1b[2K")) == 39
 

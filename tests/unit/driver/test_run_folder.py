@@ -69,9 +69,9 @@ def test_a_record_of_an_earlier_version_is_read(tmp_path):
 def test_what_was_asked_can_be_read_back(tmp_path):
     weights = {"spine_localization": Path("/weights/one")}
     settings = RunSettings(tmp_path, (Path("/in"),), RunConfig(), weights, force=True)
-    folder = RunFolder(settings.house_folder, "2026-01-01T00-00-00_0000")
+    folder = RunFolder(settings.driver_folder, "2026-01-01T00-00-00_0000")
     folder.open(settings, {"KERAS_BACKEND": "tensorflow"})
-    assert last_run(settings.house_folder) == folder.root
+    assert last_run(settings.driver_folder) == folder.root
     assert read_weights(folder.root) == weights
     again = remembered_settings(tmp_path)
     assert (again.config, again.weights) == (settings.config, weights)

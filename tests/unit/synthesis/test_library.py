@@ -15,7 +15,7 @@ from payerseg.synthesis.library import (
 )
 from payerseg.synthesis.phantom import make_phantom, phantom_library
 from payerseg.synthesis.scanner import Scanner
-from payerseg.synthesis.scans import Extent, Look, scan_of
+from payerseg.synthesis.scans import Conditions, Extent, scan_of
 from payerseg.synthesis.tissues import Patient
 from payerseg.synthesis.torso import build_torso
 
@@ -84,7 +84,11 @@ def test_s1_is_found_in_the_sacrum_and_carried_to_where_it_is_drawn():
     assert np.linalg.norm(torso.s1_mm - scan.sacrum_mm) < 12
     posed = pose_whole_spine(phantom_library(), "usual", np.random.default_rng(4))
     drawn = scan_of(
-        posed, (torso,), PELVIS, Look.draw(24, np.random.default_rng(0)), np.random.default_rng(1)
+        posed,
+        (torso,),
+        PELVIS,
+        Conditions.draw(24, np.random.default_rng(0)),
+        np.random.default_rng(1),
     )
     k, j, i = np.round(drawn.ct.grid.map_world_to_indices(drawn.sacrum_mm[None])[0]).astype(int)
     assert drawn.ct.array[k - 1 : k + 2, j - 1 : j + 2, i - 1 : i + 2].mean() > 100
@@ -106,11 +110,11 @@ def test_torso_tissue_lies_around_another_spine(library):
         (3.0, 3.0, 3.0), side_mm=60, front_mm=60, back_mm=80, above_mm=10, below_mm=10,
         first=Vertebra.L1, last=Vertebra.L3,
     )  # fmt: skip
-    look = Look(
+    conditions = Conditions(
         replace(Patient.draw(np.random.default_rng(0)), contrast_hu=0.0), Scanner(noise_hu=0)
     )
     posed = pose_whole_spine(others, "usual", np.random.default_rng(2))
-    scan = scan_of(posed, with_torso.torsos, extent, look, np.random.default_rng(2))
+    scan = scan_of(posed, with_torso.torsos, extent, conditions, np.random.default_rng(2))
     center = scan.ct.grid.map_world_to_indices([scan.landmarks[Vertebra.L2].position_mm])[0]
     k, j, i = np.round(center).astype(int)
     assert np.median(scan.ct.array[k, j - 16 : j - 9, i - 4 : i + 4]) == pytest.approx(

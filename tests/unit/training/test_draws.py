@@ -11,7 +11,7 @@ from payerseg.config.training import NETWORKS, TRAINING_PRESETS
 from payerseg.errors import ConfigError, DatasetError
 from payerseg.networks.build import network_channels, network_multiple
 from payerseg.training.augment_reference import (
-    ReferenceLook,
+    ReferenceAppearance,
     ReferenceRanges,
     as_warp,
     draw_reference,
@@ -212,7 +212,7 @@ def test_reference_draws_in_the_form_of_examples() -> None:
 
 def test_reference_look_is_the_reference_intensity() -> None:
     hu = np.random.default_rng(0).uniform(-1024, 2500, (4, 5, 6))
-    changed = ReferenceLook().apply(np.random.default_rng(5), hu)
+    changed = ReferenceAppearance().apply(np.random.default_rng(5), hu)
     expected = draw_reference_intensity(np.random.default_rng(5))(hu)
     np.testing.assert_allclose(np.clip(changed / 2048, -1, 1), expected, atol=1e-6)
 

@@ -7,7 +7,7 @@ from payerseg.domain.grid import Grid
 from payerseg.domain.levels import S1_RANK, UNKNOWN, Rib
 from payerseg.domain.vertebra import Vertebra
 from payerseg.domain.volume import Volume
-from payerseg.training.augment import AIR_HU, LookRanges
+from payerseg.training.augment import AIR_HU, AppearanceRanges
 from payerseg.training.examples import PackedScan
 from payerseg.training.level_examples import (
     LEFT,
@@ -25,7 +25,9 @@ from payerseg.training.level_examples import (
 NAMES = ("T11", "T12", "L1", "L2", "L3", "L4", "L5")
 PLAIN = LevelRecipe(
     rotation_sd_rad=(0, 0, 0), wide_p=0, adult_sd=0, child_p=0, axis_sd=0, flip_p=(0, 0),
-    look=LookRanges(gain=(1, 1), shift_hu=0, noise_p=0, blur_p=0, slice_p=0, sharpen_p=0, cap_p=0),
+    appearance=AppearanceRanges(
+        gain=(1, 1), shift_hu=0, noise_p=0, blur_p=0, slice_p=0, sharpen_p=0, cap_p=0
+    ),
     slab_p=0, narrow_p=0, round_p=0, jitter_mm=0, n_false=0, beside_p=0,
 )  # fmt: skip
 
