@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from payerseg.datasets.centers import with_centers
+from payerseg.datasets.cases import with_centers
 from payerseg.datasets.discover import discover, read_case
 from payerseg.datasets.layouts import read_catalog
 from payerseg.domain.grid import Grid
@@ -31,10 +31,9 @@ from payerseg.domain.volume import Volume
 from payerseg.imaging.files import read_volume
 from payerseg.imaging.orient import to_canonical
 from payerseg.imaging.resample import box_shrink, resample
-from payerseg.synthesis.dataset import DatasetFolder
+from payerseg.synthesis.dataset import DatasetFolder, ScanRecipe
 from payerseg.synthesis.library import TORSO_FILES, ShapeLibrary, read_library
-from payerseg.synthesis.negatives import NEGATIVES, synthesize_negative
-from payerseg.synthesis.recipes import Recipe
+from payerseg.synthesis.scans import NEGATIVES, synthesize_negative
 from payerseg.training.augment import rotation_matrix
 
 CUT_MM = 10.0
@@ -322,7 +321,7 @@ def main(
     library = composing_library(data, split) if kinds and composed else None
     for kind in kinds if library is not None else ():
         for seed in range(COMPOSED_SEED, COMPOSED_SEED + composed):
-            recipe = Recipe(kind, "spine", COMPOSED_SPACING_MM, seed)
+            recipe = ScanRecipe(kind, "spine", COMPOSED_SPACING_MM, seed)
             folder.note(recipe.case_id, f"composed, {kind}")
             recipe.write(library, out)
 

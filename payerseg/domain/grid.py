@@ -97,6 +97,11 @@ class Grid:
         """Edge-to-edge size along the array's (x, y, z) axes: voxels times spacing."""
         return tuple(n * s for n, s in zip(self.shape[::-1], self.spacing_mm, strict=True))
 
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel."""
+        return abs(float(np.linalg.det(self.matrix[:3, :3])))
+
     def map_indices_to_world(self, zyx: ArrayLike) -> Array:
         """Map (n, 3) continuous indices (z, y, x) to (n, 3) LPS mm (x, y, z)."""
         places = np.atleast_2d(np.asarray(zyx, float))

@@ -14,7 +14,7 @@ from typing import Any
 
 from payerseg import records
 from payerseg.atomic import write_text
-from payerseg.domain.vertebra import N_CHANNELS, Vertebra
+from payerseg.domain.vertebra import N_CHANNELS
 from payerseg.driver.inputs import remembered_cases
 from payerseg.driver.settings import RunSettings
 from payerseg.errors import ArtifactError
@@ -71,7 +71,10 @@ def write_exports(settings: RunSettings, judged: Statuses, memo: HashMemo) -> tu
     output = settings.output
     _write_csv(output / "bbs.csv", [[case_id, *box] for case_id, box in boxes.items()])
     _write_csv(output / "landmarks.csv", [_landmark_line(*item) for item in landmarks.items()])
-    valid = [[case_id, *_channels(rows)] for case_id, rows in landmarks.items()]
+    valid = [
+        [case_id, *sorted(row.vertebra.channel for row in rows)]
+        for case_id, rows in landmarks.items()
+    ]
     _write_csv(output / "valid_landmarks.csv", valid)
     _write_csv(output / "summary.csv", _summary_lines(settings, statuses, landmarks))
     flat = output / FLAT_FOLDER
@@ -136,10 +139,6 @@ def _landmark_line(case_id: str, rows: Iterable[LandmarkRow]) -> list[Any]:
     return [case_id, *values]
 
 
-def _channels(rows: Iterable[LandmarkRow]) -> list[int]:
-    return sorted(row.vertebra.channel for row in rows)
-
-
 def _summary_lines(
     settings: RunSettings,
     statuses: Statuses,
@@ -160,7 +159,8 @@ def _summary_lines(
     for case_id, status in statuses.items():
         outcomes = [status.stages.get(name) for name in stages]
         done = [outcome for outcome in outcomes if outcome is not None]
-        names = [vertebra.name for vertebra in _head_to_foot(landmarks.get(case_id, ()))]
+        found = sorted(row.vertebra for row in landmarks.get(case_id, ()))
+        names = [vertebra.name for vertebra in found]
         facts = [case_id, status.status, status.message, len(names)]
         ends = [names[0], names[-1]] if names else ["", ""]
         seconds = round(sum(outcome.seconds for outcome in done), 3)
@@ -168,10 +168,6 @@ def _summary_lines(
         states = [outcome.state if outcome is not None else "" for outcome in outcomes]
         lines.append([*facts, *ends, seconds, peak, *states, status.image or ""])
     return lines
-
-
-def _head_to_foot(rows: Iterable[LandmarkRow]) -> list[Vertebra]:
-    return sorted(row.vertebra for row in rows)
 
 
 def _write_csv(path: Path, lines: Iterable[Iterable[Any]]) -> None:

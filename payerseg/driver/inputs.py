@@ -230,7 +230,7 @@ def scans_below(root: Path) -> dict[Path, str]:
     seen = {os.path.realpath(item) for item in (root, *root.parents)}
     for place, folders, names in os.walk(root, followlinks=True):
         here = Path(place)
-        if here != root and _holds_results(names):
+        if here != root and {STATUS_FILE, MANIFEST_FILE} & set(names):
             folders.clear()
             continue
         folders[:] = [
@@ -256,10 +256,6 @@ def _add(seen: set[str], place: str) -> bool:
     new = place not in seen
     seen.add(place)
     return new
-
-
-def _holds_results(names: Iterable[str]) -> bool:
-    return bool({STATUS_FILE, MANIFEST_FILE} & set(names))
 
 
 def _is_scan_by_name(path: Path) -> bool:

@@ -91,6 +91,12 @@ def _device_variables(device: str) -> dict[str, str]:
 
 LEASH_OPTION = "--leashed"
 LINE_LIMIT_BYTES = 1 << 22
+MILESTONES = (
+    EventName.STAGE_STARTED,
+    EventName.CASE_STARTED,
+    EventName.CASE_DONE,
+    EventName.CASE_FAILED,
+)
 POLL_S = 0.25
 # What may still lie in the pipe after the process has ended; a grandchild may hold it open for ever.
 DRAIN_S = 2.0
@@ -193,14 +199,6 @@ class Child:
         self._bad_lines = 0
         self._started = False
         self._last_event = self._last_milestone = time.monotonic()
-        self._handlers: Mapping[str, Callable[[Event], None]] = {
-            EventName.STAGE_STARTED: self._stage_started,
-            EventName.STAGE_REJECTED: self._stage_rejected,
-            EventName.CASE_STARTED: self._case_started,
-            EventName.CASE_DONE: self._case_ended,
-            EventName.CASE_FAILED: self._case_ended,
-            EventName.STAGE_FINISHED: self._stage_finished,
-        }
 
     def run(self, on_event: Callable[[Event], None] | None = None) -> ChildEnd:
         """Start the process, follow it to its end, and leave nothing of it behind.
@@ -319,28 +317,23 @@ class Child:
             self._bad_lines += 1
             return
         self._last_event = time.monotonic()
-        handler = self._handlers.get(event["event"])
-        if handler is not None:
-            handler(event)
+        name = event["event"]
+        if name in MILESTONES:
+            self._last_milestone = self._last_event
+        match name:
+            case EventName.STAGE_STARTED:
+                self._started = True
+            case EventName.STAGE_REJECTED:
+                self._rejected = event
+            case EventName.CASE_STARTED:
+                self._in_flight = event.get("case_id")
+            case EventName.CASE_DONE | EventName.CASE_FAILED:
+                self._in_flight = None
+            case EventName.STAGE_FINISHED:
+                self._finished = True
+            case _:
+                pass
         self._on_event(event)
-
-    def _stage_started(self, _: Event) -> None:
-        self._started = True
-        self._last_milestone = time.monotonic()
-
-    def _case_started(self, event: Event) -> None:
-        self._in_flight = event.get("case_id")
-        self._last_milestone = time.monotonic()
-
-    def _case_ended(self, _: Event) -> None:
-        self._in_flight = None
-        self._last_milestone = time.monotonic()
-
-    def _stage_rejected(self, event: Event) -> None:
-        self._rejected = event
-
-    def _stage_finished(self, _: Event) -> None:
-        self._finished = True
 
 
 def log_tail(path: Path) -> str:

@@ -265,7 +265,7 @@ def score_masks(
             "resample the prediction onto the truth (--resample) or score it where it was made"
         )
         raise GridMismatch(msg)
-    voxel_ml = abs(np.linalg.det(truth.grid.matrix[:3, :3])) / 1000
+    voxel_ml = truth.grid.voxel_mm3 / 1000
     scores = []
     for label in labels:
         block = _block_around((predicted.array == label) | (truth.array == label))

@@ -175,7 +175,7 @@ def _fitting(
     Raises:
         GridMismatch: on none of them, or on two.
     """
-    whole_ml = np.count_nonzero(labels.array) * _voxel_mm3(labels.grid) / 1000
+    whole_ml = np.count_nonzero(labels.array) * labels.grid.voxel_mm3 / 1000
     if whole_ml == 0:
         msg = f"{case_id} has no labelled voxel; there is nothing to write"
         raise InputError(msg)
@@ -231,10 +231,6 @@ def labels_on_slices(labels: Volume, slices: Iterable[Grid]) -> np.ndarray:
         resample(volume, onto=grid, interpolation="nearest", outside=0).array[0] for grid in slices
     ]
     return np.stack(planes).astype(np.uint8)
-
-
-def _voxel_mm3(grid: Grid) -> float:
-    return abs(float(np.linalg.det(grid.matrix[:3, :3])))
 
 
 def _mean_voxel_mm3(volume: FoundVolume) -> float:

@@ -164,7 +164,7 @@ class Predictor:
             msg = f"a batch of arrays of {[a.shape for a in arrays]}; expected one size"
             raise ValueError(msg)
         outputs: list[np.ndarray] = []
-        step = self._batch_within_memory(arrays[0].shape) if arrays else 1
+        step = max(1, int(self.max_voxels // math.prod(arrays[0].shape[:3]))) if arrays else 1
         for first in range(0, len(arrays), step):
             batch = np.stack([self._padded(array) for array in arrays[first : first + step]])
             outputs += [self._as_asked(o, arrays[0].shape) for o in self._forward(batch)]
@@ -201,9 +201,6 @@ class Predictor:
             return tile_size(shape, self.max_voxels, self.multiple)
         wished = (math.ceil(n / self.multiple) * self.multiple for n in self.tiling.size_zyx)
         return tuple(min(n, w) for n, w in zip(shape, wished, strict=True))
-
-    def _batch_within_memory(self, shape: tuple[int, ...]) -> int:
-        return max(1, int(self.max_voxels // math.prod(shape[:3])))
 
     def _padded(self, array: np.ndarray) -> np.ndarray:
         """Return (z, y, x, channel) float32, grown at the far ends to the network's multiple."""

@@ -198,7 +198,7 @@ def measure_case(
     endplates: dict[Vertebra, Endplates] = {}
     for vertebra, mask in blocks.items():
         note = "cut by the scan's face" if _touches_face(mask.grid, labels.grid) else ""
-        volume = mask.array.sum() * _voxel_ml(mask.grid)
+        volume = mask.array.sum() * mask.grid.voxel_mm3 / 1000
         rows.append(Measurement(vertebra.name, "volume", float(volume), "ml", note))
         if vertebra in WITHOUT_BODY_HEIGHTS:
             continue
@@ -276,10 +276,6 @@ def _touches_face(block: Grid, scan: Grid) -> bool:
     start = scan.map_world_to_indices(block.origin_mm)[0]
     stop = start + block.shape
     return bool(np.any(start < 0.5) or np.any(stop > np.array(scan.shape) - 0.5))
-
-
-def _voxel_ml(grid: Grid) -> float:
-    return abs(float(np.linalg.det(grid.matrix[:3, :3]))) / 1000
 
 
 def _of_body(vertebra: Vertebra, body: VertebralBody) -> list[Measurement]:

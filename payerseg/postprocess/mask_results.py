@@ -159,7 +159,7 @@ def edited_record(
         changed: known to have changed; others are if their number of voxels did.
     """
     counts = np.bincount(labels.array.ravel(), minlength=256)
-    voxel_ml = abs(float(np.linalg.det(labels.grid.matrix[:3, :3]))) / 1000
+    voxel_ml = labels.grid.voxel_mm3 / 1000
     entries = {}
     for vertebra in Vertebra:
         n_voxels, entry = int(counts[vertebra.verse_label]), record.get(vertebra.name)

@@ -76,7 +76,7 @@ def find_spine_box(
         )
         raise SpineNotFound(msg)
     spine = _large_components(heat > rule.threshold * peak, rule.join_part)
-    volume_ml = float(spine.sum()) * abs(np.linalg.det(heatmap.grid.matrix[:3, :3])) / 1000
+    volume_ml = float(spine.sum()) * heatmap.grid.voxel_mm3 / 1000
     block = bounding_block(spine)
     if block is None or volume_ml < rule.min_volume_ml:
         msg = (
@@ -100,7 +100,7 @@ def why_unnamed(ct: Volume, box: SpineBox) -> tuple[str, ...]:
     corners = ct.grid.map_world_to_indices(np.stack([box.low_mm, box.high_mm]))
     low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
     part = ct.array[tuple(slice(max(a, 0), b + 1) for a, b in zip(low, high, strict=True))]
-    voxel_ml = abs(float(np.linalg.det(ct.grid.matrix[:3, :3]))) / 1000
+    voxel_ml = ct.grid.voxel_mm3 / 1000
     metal_ml = np.count_nonzero(part >= METAL_HU) * voxel_ml
     if metal_ml >= METAL_ML:
         reasons.append(f"{metal_ml:.0f} ml of metal (from {METAL_HU} HU) hide it")

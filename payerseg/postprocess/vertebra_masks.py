@@ -239,7 +239,7 @@ def _write(
     bounds = bounding_block(inside)
     if bounds is None:
         return
-    part = _between(*bounds)
+    part = tuple(slice(a, b) for a, b in zip(*bounds, strict=True))
     labels, best, inside = labels[part], best[part], inside[part]
     value, probability = mask.vertebra.verse_label, mask.probability[part]
     wins = inside
@@ -248,10 +248,6 @@ def _write(
         wins = inside & ((probability > best) | equal)
     np.copyto(labels, value, where=wins)
     np.copyto(best, probability, where=wins)
-
-
-def _between(start_zyx: tuple[int, int, int], stop_zyx: tuple[int, int, int]) -> tuple[slice, ...]:
-    return tuple(slice(a, b) for a, b in zip(start_zyx, stop_zyx, strict=True))
 
 
 def _block(start_zyx: tuple[int, int, int], shape: tuple[int, ...]) -> tuple[slice, ...]:
@@ -277,7 +273,7 @@ def _report(merged: Volume, best: np.ndarray, vertebra: Vertebra, cleaned: _Clea
     if not n_voxels:
         problem = "everything was taken by its neighbours"
         return MaskReport(vertebra, 0, 0.0, cleaned.dropped_part, 1.0, problems=(problem,))
-    voxel_ml = float(abs(np.linalg.det(merged.grid.matrix[:3, :3]))) / 1000
+    voxel_ml = merged.grid.voxel_mm3 / 1000
     report = MaskReport(
         vertebra,
         n_voxels,

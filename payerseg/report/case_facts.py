@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -75,13 +76,9 @@ class CaseFacts:
             elif before is not None and now is None:
                 phrases.append(f"{vertebra.name} removed")
             elif before is not None and now is not None:
-                gap_mm = _distance(before["position_mm"], now.position_mm)
+                gap_mm = math.dist(before["position_mm"], now.position_mm)
                 phrases += [f"{vertebra.name} moved by {gap_mm:.1f} mm"] * (gap_mm > MOVED_MM)
         return phrases
-
-
-def _distance(a: Sequence[float], b: Sequence[float]) -> float:
-    return float(sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) ** 0.5)
 
 
 class Severity(StrEnum):

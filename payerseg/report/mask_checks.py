@@ -86,7 +86,7 @@ def _facts_of(
     start = tuple(s.start for s in around)
     block = labels.cropped(start, tuple(s.stop for s in around))
     mask, hu = block.array == vertebra.verse_label, ct.array[around]
-    voxel_ml = abs(float(np.linalg.det(labels.grid.matrix[:3, :3]))) / 1000
+    voxel_ml = labels.grid.voxel_mm3 / 1000
     pieces, n_pieces = ndimage.label(mask, np.ones((3, 3, 3)))
     sizes = np.sort(np.bincount(pieces.ravel())[1:])[::-1]
     faces = zip(box, labels.grid.shape, labels.grid.spacing_mm[::-1], strict=True)

@@ -102,7 +102,9 @@ def pack_dataset(
         DatasetError: no case can be used, or the pack holds another sampling.
     """
     recipes = {network: recipe_for(plan.preset, network) for network in plan.networks}
-    sampling = {n: _plain(recipe.card.sampling) for n, recipe in recipes.items()}
+    sampling = {
+        n: json.loads(json.dumps(asdict(recipe.card.sampling))) for n, recipe in recipes.items()
+    }
     known = PackIndex.read(plan.folder) if (plan.folder / "index.json").is_file() else PackIndex()
     known.merged((), sampling)
     items: list[PackItem] = []
@@ -112,7 +114,9 @@ def pack_dataset(
             made = [] if files.split == "test" else list(pack_case(files, plan, recipes))
             items += made
             if not made:
-                skipped.append((files.case_id, _why_not(files)))
+                unfit = "no position or mask that can be used"
+                reason = "a test case is not for training" if files.split == "test" else unfit
+                skipped.append((files.case_id, reason))
         except PayersegError as error:
             skipped.append((files.case_id, str(error)))
         if progress:
@@ -123,12 +127,6 @@ def pack_dataset(
         raise DatasetError(msg)
     known.merged(items, sampling).write(plan.folder)
     return PackReport(tuple(items), tuple(skipped))
-
-
-def _why_not(files: CaseFiles) -> str:
-    if files.split == "test":
-        return "a test case is not for training"
-    return "no position or mask that can be used"
 
 
 def pack_case(
@@ -164,15 +162,11 @@ def open_case(files: CaseFiles, rules: ReadingRules = DEFAULT_RULES) -> OpenCase
     if labels is not None and image is not None and not image.grid.same_space_as(labels.grid):
         msg = f"{case.labels} and {case.image} do not share a grid; see: payerseg train check"
         raise GridMismatch(msg)
-    ct = prepare_scan(case.image, _lenient_preparation()).ct
+    # thinner scans than a run accepts: crops around a few vertebrae are welcome
+    ct = prepare_scan(case.image, PreparationConfig(min_size_mm=0.0)).ct
     if case.landmarks is None and labels is not None:
         case = with_centers(case, labels)
     return OpenCase(case, ct, labels)
-
-
-def _lenient_preparation() -> PreparationConfig:
-    """Training accepts thinner scans than a run does: crops around a few vertebrae are welcome."""
-    return PreparationConfig(min_size_mm=0.0)
 
 
 def aligned_grid(grid: Grid, spacing_mm: float) -> Grid:
@@ -360,8 +354,3 @@ def _item(
         marks=marks,
         has_val_input=has_val,
     )
-
-
-def _plain(sampling: SamplingSpec) -> dict:
-    """Return a sampling as JSON gives it back: tuples are lists."""
-    return json.loads(json.dumps(asdict(sampling)))

@@ -141,7 +141,8 @@ def train_network(
     start = put_initial_weights(network, recipe.card, config)
     trained, loss = with_loss(network, recipe, config)
     if not trained.built and recipe.card.stage != LEVELS:
-        trained(np.zeros((1, *_small_shape(recipe), network.input.shape[-1]), np.float32))
+        small = [min(n, 32) for n in recipe.examples.shape_zyx]
+        trained(np.zeros((1, *small, network.input.shape[-1]), np.float32))
     monitor.begin(network, plan, config)
     state = fit(trained, loss, draw, plan, folder, Listeners(monitor.report, monitor.validate))
     monitor.end(state)
@@ -440,7 +441,3 @@ def _keep_choices(config: TrainingConfig, recipe: Recipe, folder: Path) -> None:
             )
             raise ConfigError(msg)
     write_text(path, records.to_json(choices, sort_keys=False))
-
-
-def _small_shape(recipe: Recipe) -> tuple[int, int, int]:
-    return tuple(min(n, 32) for n in recipe.examples.shape_zyx)

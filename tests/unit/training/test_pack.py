@@ -140,8 +140,8 @@ def test_packed_vertebra_is_where_its_landmark_says(packed: tuple[Path, PackRepo
     folder, _ = packed
     item = next(i for i in PackIndex.read(folder).of(STAGE3) if i.name == "b_T12")
     block = read_vertebra(folder, item)
-    assert block.hu.shape == block.labels.shape == (128, 144, 160)
-    middle = (np.array(block.hu.shape) - 1) / 2
+    assert block.ct.array.shape == block.labels.shape == (128, 144, 160)
+    middle = (np.array(block.ct.array.shape) - 1) / 2
     z, y, x = np.rint(middle + block.centre_mm[::-1]).astype(int)
     assert block.labels[z, y, x] == block.label == Vertebra.T12.verse_label
     assert {Vertebra.T11.verse_label, Vertebra.L1.verse_label} <= set(np.unique(block.labels))
