@@ -1,11 +1,15 @@
 """From a folder of scans to bundles that run, by the Python API: tiny networks, one epoch."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import payerseg
+from payerseg.cli.app import payerseg as command_line
+from payerseg.cli.app import run_guarded
 from payerseg.config.model_card import ModelCard
 from payerseg.errors import ConfigError
 
@@ -26,7 +30,7 @@ def system(training_data, tmp_path_factory):
 
 
 def test_examples_of_each_stage(system):
-    spine = payerseg.SpineDataset(system.spine_localization)
+    spine = payerseg.StageDataset(system.spine_localization)
     landmark = payerseg.LandmarkDataset(system.vertebrae_localization)
     vertebra = payerseg.SegmentationDataset(system.vertebrae_segmentation)
     assert (len(spine), len(landmark), len(vertebra)) == (1, 1, 2)
@@ -80,7 +84,7 @@ def test_a_training_that_was_cut_short_goes_on_and_ends_in_a_bundle(system, tmp_
 
 
 @pytest.mark.slow
-def test_a_trained_system_runs(system, training_data, tmp_path):
+def test_a_trained_system_runs_and_is_scored(system, training_data, tmp_path):
     """The whole way; after two steps it knows nothing, so only the paths are looked at."""
     trainers = {
         "spine_localization": payerseg.SpineTrainer,
@@ -102,3 +106,12 @@ def test_a_trained_system_runs(system, training_data, tmp_path):
     result = payerseg.Pipeline(config, weights=weights).run(*scan)
     assert result.segmentation.shape == scan.image.shape
     assert result.status in ("ok", "ok_needs_review", "no_spine")
+    found, truth, scores = (tmp_path / name for name in ("found", "truth", "scores"))
+    found.mkdir()
+    truth.mkdir()
+    payerseg.save_nifti(result.segmentation, scan.affine, found / "b_seg.nii.gz")
+    shutil.copy(training_data / "segmentations" / "b_seg.nii.gz", truth)
+    arguments = ["evaluate", str(found), "--truth", str(truth), "-o", str(scores)]
+    assert run_guarded(command_line, arguments) == 0
+    (figures,) = json.loads((scores / "summary.json").read_text())["figures"]
+    assert 0 <= figures["dice"]["value"] <= 1

@@ -10,6 +10,7 @@ from payerseg.config.model_card import SCNetSpec, UNetSpec
 from payerseg.config.training import NETWORKS, TRAINING_PRESETS
 from payerseg.errors import ConfigError, DatasetError
 from payerseg.networks.build import network_channels, network_multiple
+from payerseg.preprocess.channels import heat_reach_sigmas
 from payerseg.training.augment_reference import (
     ReferenceAppearance,
     ReferenceRanges,
@@ -49,7 +50,7 @@ def small(preset: str, network: str):
 
 
 def holding(vertebrae):
-    """A vertebrae of what is in memory."""
+    """Vertebrae that are in memory."""
     labels = [VertebraLabel(one.group, one.region) for one in vertebrae]
     return VertebraCache(labels, vertebrae.__getitem__)
 
@@ -85,6 +86,15 @@ def test_every_recipe_draws_what_its_network_takes(items, preset: str, network: 
     if recipe.loss != LEARNABLE_SIGMA:
         answer = np.full((1, 32, 24, 24, outputs), 1 / outputs, np.float32)
         assert np.isfinite(float(loss_named(recipe.loss, recipe.target)(y[None], answer)))
+
+
+@pytest.mark.parametrize("preset", ["payer", "reference"])
+def test_a_point_heatmap_ends_where_the_stage_ends_it(items, preset: str) -> None:
+    recipe = recipe_for(preset, STAGE3)
+    recipe = replace(recipe, examples=replace(recipe.examples, shape_zyx=(64, 64, 64)))
+    heat = draw_of(recipe, items)(np.random.default_rng(5))[0][..., 1]
+    assert recipe.examples.heat_reach_sigmas == heat_reach_sigmas(recipe.card.sampling)
+    assert (np.mean(heat == 0) > 0.5) == (preset == "reference")
 
 
 @pytest.mark.parametrize(("preset", "network"), ALL)
