@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from payerseg.driver.dicom_inputs import SERIES_FOLDER
@@ -235,7 +236,10 @@ class PipelineRun:
         edited = [case_id for case_id, verdict in verdicts.items() if verdict.to_take_over]
         edited = [case_id for case_id in edited if not verdicts[case_id].stale]
         if self._settings.dry_run:
-            self._note_plans(plan, stale)
+            for case_id, verdict in stale.items():
+                self._records[case_id].stages[plan.spec.name] = StageOutcome(
+                    StageState.NOT_RUN, message="would run", reasons=verdict.reasons
+                )
             return
         if edited:
             self._take_over(plan, edited)
@@ -323,11 +327,6 @@ class PipelineRun:
             # its doubts were about what the person has replaced; stage 4 checks what lies there now
             outcome = replace(outcome, message="", needs_review=False)
         return outcome
-
-    def _note_plans(self, plan: StagePlan, stale: Mapping[str, Verdict]) -> None:
-        for case_id, verdict in stale.items():
-            outcome = StageOutcome(StageState.NOT_RUN, message="would run", reasons=verdict.reasons)
-            self._records[case_id].stages[plan.spec.name] = outcome
 
     def _run_processes(self, index: int, stale: Mapping[str, Verdict]) -> None:
         plan, stages = self._preflight.plans[index], self._settings.stage_range()
@@ -434,7 +433,8 @@ class PipelineRun:
         """Prune, and write everything that is derived."""
         for case in cases:
             if case.good:
-                self._prune(case.case_id)
+                folder, keep = self._settings.case_folder(case.case_id), self._settings.driver.keep
+                self._try(partial(prune_case, folder, self._settings.pipeline, keep), "pruning")
             # of a case that is fresh nothing new is told: not worth a wait for the disk
             states = {outcome.state for outcome in case.stages.values()}
             self._write_status(case, durable=not states <= STILL_TRUE)
@@ -442,10 +442,6 @@ class PipelineRun:
         judged = {case.case_id: case for case in cases if case.case_id not in self._held}
         export = lambda: self.tell_all(write_exports(self._settings, judged, self._memo))  # noqa: E731
         self._try(export, "the tables of all cases", promised=True)
-
-    def _prune(self, case_id: str) -> None:
-        folder, keep = self._settings.case_folder(case_id), self._settings.driver.keep
-        self._try(lambda: prune_case(folder, self._settings.pipeline, keep), "pruning")
 
     def _write_unfinished(self, case_ids: Iterable[str]) -> None:
         """Say of cases about to be worked on that they are not done; what is fresh keeps its status."""
