@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,12 +22,19 @@ def clear_result(folder: CaseFolder, step: str, writes: Iterable[Artifact]) -> N
         folder: of the case.
         step: name of the stage's folder in it.
         writes: what the stage declares.
+
+    Raises:
+        ArtifactError: something else is in the place of the stage's folder.
     """
-    writes = tuple(writes)
+    writes, place = tuple(writes), folder.root / step
+    if os.path.lexists(place) and not place.is_dir():
+        msg = f"{place} is a file, or a link to nothing, where results should be; move it away"
+        raise ArtifactError(msg)
     keep_edits(folder, step, writes)
     at_work = folder.root / step / PARTIAL_FOLDER
-    if folder.manifest_path(step).exists():
-        at_work.mkdir(exist_ok=True)  # until it goes, what lies here is no person's
+    if folder.manifest_path(step).exists() and not at_work.is_dir():
+        remove(at_work)
+        at_work.mkdir()  # until it goes, what lies here is no person's
     remove(folder.manifest_path(step))
     for left_over in (folder.root / step).glob(".*.partial*"):  # of a process killed while it wrote
         remove(left_over)

@@ -12,7 +12,7 @@ from payerseg.errors import (
     UnreadableScan,
 )
 from payerseg.results.artifacts import Artifact
-from payerseg.results.case_folder import CaseFolder
+from payerseg.results.case_folder import PARTIAL_FOLDER, CaseFolder
 from payerseg.results.fingerprint import HashMemo, file_digest, weights_digest
 from payerseg.results.manifest import StageManifest
 from payerseg.stagekit.case_run import Provenance, build_stage, run_case
@@ -103,6 +103,23 @@ def test_a_missing_input_is_told_and_the_old_result_stays(case):
     with pytest.raises(ArtifactError, match="run the earlier stages first"):
         case.run(write_second, NEXT)
     assert case.folder.path(SECOND).exists()
+
+
+def test_a_file_in_the_place_of_a_folder(case):
+    place = case.folder.root / SPEC.folder
+    place.parent.mkdir(parents=True)
+    place.write_text("a person's notes")
+    with pytest.raises(ArtifactError, match=r"step0_preparation is a file.*move it away"):
+        case.run(write_first)
+    assert place.read_text() == "a person's notes"
+    place.unlink()
+    place.symlink_to("nowhere")
+    with pytest.raises(ArtifactError, match="link to nothing"):
+        case.run(write_first)
+    place.unlink()
+    case.run(write_first)
+    (place / PARTIAL_FOLDER).write_text("in the way")
+    assert case.run(write_first).status == "done"
 
 
 def test_a_stage_that_forgets_an_output_has_failed(case):
