@@ -18,8 +18,7 @@ from payerseg.cli.sample import write_phantom
 from payerseg.config.load import load_config
 from payerseg.config.schema import BACKENDS
 from payerseg.config.weights import check_weights, default_bundle, package_folder, programs_parent
-from payerseg.driver.messages import Message, Notice
-from payerseg.driver.outcome import RunSummary
+from payerseg.driver.messages import Message, Notice, RunSummary
 from payerseg.driver.run import run_pipeline
 from payerseg.driver.settings import RunSettings
 from payerseg.errors import PayersegError

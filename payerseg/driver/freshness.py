@@ -183,6 +183,8 @@ def _changed_settings(
 def prune_case(folder: CaseFolder, pipeline: Iterable[StageSpec], keep: Keep) -> None:
     """Remove the intermediates of a complete case; of an incomplete one, nothing.
 
+    The manifest says so first, so nothing becomes stale by it.
+
     Raises:
         OSError: a file cannot be removed.
         ArtifactError: a manifest is damaged.

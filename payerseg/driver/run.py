@@ -19,15 +19,18 @@ from payerseg.driver.freshness import State, Verdict, decide, prune_case, restor
 from payerseg.driver.inputs import may_have_folder
 from payerseg.driver.lock import CaseLocks
 from payerseg.driver.messages import (
+    CaseRecord,
     Listener,
     Message,
     Notice,
+    ProcessRecord,
     RunEnded,
     RunStarted,
+    RunSummary,
     StageClock,
     StageDecided,
+    exit_code_of,
 )
-from payerseg.driver.outcome import CaseRecord, ProcessRecord, RunSummary, exit_code_of
 from payerseg.driver.preflight import Preflight, check_before_start
 from payerseg.driver.run_folder import RunFolder, new_run_id
 from payerseg.driver.settings import RunSettings, StagePlan

@@ -15,8 +15,14 @@ from typing import Any
 
 from payerseg.config.schema import DriverConfig
 from payerseg.config.weights import programs_parent
-from payerseg.driver.messages import CaseEnded, Listener, Notice, StageClock, StageEvent
-from payerseg.driver.outcome import ProcessRecord
+from payerseg.driver.messages import (
+    CaseEnded,
+    Listener,
+    Notice,
+    ProcessRecord,
+    StageClock,
+    StageEvent,
+)
 from payerseg.driver.run_folder import EventLog, RequestFiles, RunFolder
 from payerseg.driver.settings import RunSettings, StagePlan
 from payerseg.driver.supervisor import (
@@ -203,8 +209,6 @@ class StageRun:
         self._processes[-1].hear(event)
         case_id = str(event.get("case_id", ""))
         match event["event"]:
-            case EventName.HEARTBEAT:
-                self._clock.hear(event)
             case EventName.CASE_DONE:
                 self._settle(case_id, self._outcome_on_disk(case_id))
             case EventName.CASE_FAILED:

@@ -41,7 +41,7 @@ THREAD_VARIABLES = (
 
 
 def child_environment(driver: DriverConfig, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return a stage process's whole environment.
+    """Return a stage process's whole environment: set before it exists, never at import.
 
     Args:
         driver: device, backend, threads.

@@ -177,7 +177,6 @@ class Prediction:
         needs_review: whether the method doubts itself; None where it never says.
         box: stage 1's box, ours only.
         scan_grid: voxels of the scan, where the results tell.
-        from_labels: the landmarks were derived from the label map.
         level_set: labellings among which the true one is said to be, the names head to foot; ours only.
         level_probability: stated probability that all names are right; None where none is.
         refused: why there is nothing to score although the results hold the case: it failed, is stale,
@@ -191,7 +190,6 @@ class Prediction:
     needs_review: bool | None = None
     box: SpineBox | None = None
     scan_grid: Grid | None = None
-    from_labels: bool = False
     level_set: tuple[tuple[str, ...], ...] = ()
     level_probability: float | None = None
     refused: str = ""
@@ -342,7 +340,7 @@ def _of_loose_files(where: PredictionFiles, rules: ResultRules) -> Prediction:
         msg = f"{where.case_id} has neither a label map nor landmarks"
         raise ArtifactError(msg)
     landmarks = landmarks_from_labels(labels)
-    return Prediction(where.case_id, landmarks, labels, from_labels=True)
+    return Prediction(where.case_id, landmarks, labels)
 
 
 def read_loose_labels(files: CaseFilesFound, scheme: LabelScheme) -> Volume | None:

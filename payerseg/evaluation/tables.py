@@ -1,4 +1,7 @@
-"""Scores as tables: per vertebra, scan, level, region and group; two results compared case by case."""
+"""Scores as tables: per vertebra, scan, level, region and group; two results compared.
+
+They are compared case by case, so that hard cases do not hide a change.
+"""
 
 from __future__ import annotations
 

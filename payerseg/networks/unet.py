@@ -1,4 +1,4 @@
-"""The 3-D U-Net of stages 1 and 3, and the trunk of both parts of the SpatialConfiguration-Net."""
+"""The 3-D U-Net of stages 1 and 3, and stage 2's SpatialConfiguration-Net of two of them (REFERENCE §2.3)."""
 
 from __future__ import annotations
 

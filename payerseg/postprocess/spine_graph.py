@@ -49,7 +49,12 @@ class PriorEdge:
 
 @dataclass(frozen=True, slots=True)
 class SpinePrior:
-    """All edges, head to foot, and how often the last one is left out."""
+    """All edges, head to foot, and how often the last one is left out.
+
+    What is known of spines before looking: which vertebra follows which, how far, in which direction.
+    Centres are body centres; C1 is the centre of the dens at the height of C1's anterior arch, about 22 mm
+    above C2 (VerSe 2020 puts it 17 mm above, so tables of both kinds must not be mixed).
+    """
 
     edges: tuple[PriorEdge, ...]
     no_l5_probability: float = NO_L5_PROBABILITY

@@ -1,4 +1,11 @@
-"""Losses with variables of their own: a network that is trained with what it is compared with."""
+"""Losses with variables of their own: a network that is trained with what it is compared with.
+
+Deep supervision: each level of a decoder that is neither the finest nor the deepest gets a 1x1x1 head and
+is compared with the target averaged to its grid. The heads are variables of the training: they are in its
+checkpoints, never in the network that is validated and exported.
+
+Learned sigmas: the network decides how sharp each heatmap may be.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""The recipes of the three presets, and the table from preset and network to recipe."""
+"""The recipes of the three presets, and the table from preset and network to recipe.
+
+payer, the default weights': what it adds to the reference, each shown to help in docs/training.md, is a
+weighted heatmap loss, heads that start off their saddle, simulated fields of view, slices and kernels,
+one network width per level. reference: REFERENCE.md sections 1, 2 and 6. verse_pytorch, the second
+system: batch-normalised U-Nets, parallel pathways, all classes at once in stage 3.
+"""
 
 from __future__ import annotations
 

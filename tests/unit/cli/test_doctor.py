@@ -6,7 +6,7 @@ import pytest
 
 from payerseg.cli import doctor
 from payerseg.cli.app import payerseg, run_guarded
-from payerseg.driver.outcome import RunSummary
+from payerseg.driver.messages import RunSummary
 from payerseg.errors import UsageError
 from payerseg.results.status import CaseSummary, StageOutcome, StageState
 

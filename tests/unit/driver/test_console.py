@@ -6,11 +6,20 @@ import pytest
 
 from payerseg.driver.console import Console, duration, lines_of, one_line
 from payerseg.driver.freshness import NO_RESULT, State, Verdict
-from payerseg.driver.messages import CaseEnded, Notice, Progress, RunEnded, StageDecided, StageEvent
-from payerseg.driver.outcome import CaseRecord, RunSummary, exit_code_of
+from payerseg.driver.messages import (
+    CaseEnded,
+    CaseRecord,
+    Notice,
+    Progress,
+    RunEnded,
+    RunSummary,
+    StageDecided,
+    StageEvent,
+    exit_code_of,
+)
 from payerseg.results.status import StageOutcome, StageState
 
-PROGRESS = Progress("preparation", 1, 5, 2, 4, 10.0, 10.0, 99.0)
+PROGRESS = Progress("preparation", 1, 5, 2, 4, 10.0, 10.0)
 
 
 @pytest.mark.parametrize(

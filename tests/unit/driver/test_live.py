@@ -8,7 +8,7 @@ STAGES = ("preparation", "spine_localization", "vertebrae_localization")
 
 def progress(done=1, n_cases=4, elapsed_s=10.0):
     left_s = elapsed_s / done * (n_cases - done) if done else None
-    return Progress("spine_localization", 2, 3, done, n_cases, elapsed_s, left_s, 900.0)
+    return Progress("spine_localization", 2, 3, done, n_cases, elapsed_s, left_s)
 
 
 def test_the_line_holds_stage_cases_and_time():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from payerseg.driver.outcome import CaseRecord
+from payerseg.driver.messages import CaseRecord
 from payerseg.results.status import StageOutcome, StageState
 
 DONE = StageOutcome(StageState.DONE)

@@ -54,7 +54,6 @@ def test_label_maps_alone_give_body_centres(tmp_path, bodies):
     write_volume(labels, tmp_path / "a_seg.nii.gz")
     found = find_predictions(tmp_path)
     prediction = read_prediction(found["a"])
-    assert prediction.from_labels
     assert list(prediction.landmarks) == list(marks)
     gap = prediction.landmarks.positions_mm - marks.positions_mm
     assert np.abs(gap).max() < 2.5
