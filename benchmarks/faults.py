@@ -1,11 +1,13 @@
-"""Run every input of `shared/cases` through payerseg, and tell whether each outcome is right.
+"""Run every input of `shared/cases`, and faults made at random, and tell whether each outcome is right.
 
-    python benchmarks/faults.py OUT [--only SCRIPT] [--json OUT.json]
+    python benchmarks/faults.py OUT [--part PART] [--only SCRIPT] [--json OUT.json]
 
-Makes the inputs with the scripts of `shared/cases` (`PAYERSEG_SHARED`, default `../shared`) in OUT/in, runs
-the commands on them, and prints a row each: case, outcome, verdict. What is right stands in
-`fault_cases.py`. A traceback, exit code 1 or a missing outcome is wrong whatever is declared; an `ok` whose
-names are not those of the marked centres is wrong, too. Ends with 1 where a verdict is wrong.
+Parts: `cases` are the scripts of `shared/cases`; the others are slow tests, see `fault_rows.py`.
+The part `cases` makes the inputs with the scripts of `shared/cases` (`PAYERSEG_SHARED`, default
+`../shared`) in OUT/in, runs the commands on them, and prints a row each: case, outcome, verdict. What is
+right stands in `fault_cases.py`. A traceback, exit code 1 or a missing outcome is wrong whatever is
+declared; an `ok` whose names are not those of the marked centres is wrong, too. Ends with 1 where a
+verdict is wrong.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from typing import Any
 import click
 import numpy as np
 from fault_cases import EVERYTHING, PLACED, Commands, Scans
+from fault_rows import PARTS, Row, print_row, run_tests
 
 from payerseg.domain.landmarks import Landmarks
 from payerseg.imaging.files import SCAN_ENDINGS
@@ -36,6 +39,7 @@ from payerseg.results.artifacts import CT, LANDMARKS_CSV, SCAN
 from payerseg.results.case_folder import CaseFolder
 from payerseg.results.formats import read_artifact
 
+CASES = "cases"
 LIMIT_S = 3600
 CHATTER = re.compile(r"[IWE]\d{4} |WARNING: All log messages")
 """Lines of the engine's native libraries."""
@@ -45,22 +49,6 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 CRASHES = ("Traceback (most recent call last)", "this is a bug")
 REPOSITORY = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("PAYERSEG_SHARED", REPOSITORY.parent / "shared"))
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table."""
-
-    script: str
-    case: str
-    outcome: str
-    right: bool
-    said: str = ""
-
-    def __str__(self) -> str:
-        verdict = "right" if self.right else "WRONG"
-        said = " ".join(self.said.split())
-        return f"{verdict} | {self.script} | {self.case} | {self.outcome} | {said[:160]}"
 
 
 class Bench:
@@ -169,7 +157,7 @@ def study_rows(bench: Bench, item: Scans) -> Iterator[Row]:
         rows = [judge(item, case, ran, folder.name) for case in sorted(ran.cases) or [""]]
         outcomes = Counter(row.outcome for row in rows)
         told = [f"{count} x {name}" if len(rows) > 1 else name for name, count in outcomes.items()]
-        yield replace(min(rows, key=lambda row: row.right), outcome=", ".join(told))
+        yield replace(min(rows, key=lambda row: bool(row.right)), outcome=", ".join(told))
 
 
 def judge(
@@ -302,24 +290,36 @@ def rows_of(bench: Bench, items: list[Scans | Commands]) -> Iterator[Row]:
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--only", multiple=True, help="Only these scripts; patterns.")
+@click.option(
+    "--part", "parts", multiple=True, type=click.Choice([CASES, *PARTS]), help="Default: all."
+)
+@click.option("--only", multiple=True, help="Of the part `cases` only these scripts; patterns.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the rows here.")
-def main(out: Path, only: tuple[str, ...], json_path: Path | None) -> None:
+def main(out: Path, parts: tuple[str, ...], only: tuple[str, ...], json_path: Path | None) -> None:
     """Run the campaign."""
-    present = [item for item in EVERYTHING if (SHARED / "cases" / f"{item.script}.py").is_file()]
-    chosen = [i for i in present if not only or any(fnmatch(i.script, name) for name in only)]
-    if not chosen:
-        msg = f"no script of {SHARED / 'cases'} is chosen"
-        raise click.ClickException(msg)
-    bench, rows = Bench(out, SHARED), []
-    for row in rows_of(bench, chosen):
-        print(row, flush=True)
+    rows: list[Row] = []
+
+    def tell(row: Row) -> None:
+        print_row(row)
         rows.append(row)
-    wrong = [row for row in rows if not row.right]
+
+    parts = parts or ((CASES,) if only else (CASES, *PARTS))
+    if CASES in parts:
+        present = [i for i in EVERYTHING if (SHARED / "cases" / f"{i.script}.py").is_file()]
+        chosen = [i for i in present if not only or any(fnmatch(i.script, name) for name in only)]
+        if not chosen:
+            msg = f"no script of {SHARED / 'cases'} is chosen"
+            raise click.ClickException(msg)
+        for row in rows_of(Bench(out, SHARED), chosen):
+            tell(row)
+    tests = [part for part in parts if part != CASES]
+    if tests:
+        run_tests(tests, tell)
+    wrong = [row for row in rows if row.right is False]
     print(f"{len(rows)} rows, {len(wrong)} wrong")
     if json_path:
         json_path.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
-    sys.exit(1 if wrong else 0)
+    sys.exit(1 if wrong or not rows else 0)
 
 
 if __name__ == "__main__":

@@ -284,12 +284,9 @@ def _id_in_tree(path: Path) -> str:
 
 def _judge(case_id: str, files: list[Path]) -> Case | Refusal:
     first = files[0]
-    if not _is_text(str(first)):
-        shown = _spelled(str(first))
-        encoding = sys.getfilesystemencoding()
-        cure = "rename it" if encoding == "utf-8" else "set PYTHONUTF8=1"
-        message = f"{shown} is no valid {encoding}, so no result can be named after it; {cure}"
-        return Refusal(_spelled(case_id), Path(shown), "usage", message)
+    no_text = why_no_text(str(first))
+    if no_text:
+        return Refusal(_spelled(case_id), Path(_spelled(str(first))), "usage", no_text)
     fault = _fault_of(case_id)
     if fault:
         return Refusal(case_id, first, "usage", f"the name {case_id!r} {fault}; rename the scan")
@@ -313,13 +310,20 @@ def _judge(case_id: str, files: list[Path]) -> Case | Refusal:
     return Case(case_id, first)
 
 
-def _is_text(name: str) -> bool:
-    """Tell whether a name can be written as UTF-8; Python smuggles other bytes through as surrogates."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+def why_no_text(name: str) -> str:
+    """Say why a name is no text that results can be named after; "" where it is one.
+
+    Python smuggles bytes that are none of the system's encoding through as surrogates.
+    """
+    if not any("\ud800" <= letter <= "\udfff" for letter in name):
+        return ""
+    encoding = sys.getfilesystemencoding()
+    cure = "rename it" if encoding == "utf-8" else "set PYTHONUTF8=1"
+    return f"{_spelled(name)} is no valid {encoding}, so no result can be named after it; {cure}"
 
 
 def _spelled(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return os.fsencode(name).decode(sys.getfilesystemencoding(), "backslashreplace")
 
 
 def _sibling_of_other_suffix(scan: Path, case_id: str) -> Path | None:

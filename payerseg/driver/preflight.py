@@ -12,7 +12,13 @@ from pathlib import Path
 
 from payerseg.config.weights import check_weights
 from payerseg.driver.dicom_inputs import SERIES_FOLDER, DicomFound, find_series, split_inputs
-from payerseg.driver.inputs import Discovery, Refusal, discover_cases, remembered_cases
+from payerseg.driver.inputs import (
+    Discovery,
+    Refusal,
+    discover_cases,
+    remembered_cases,
+    why_no_text,
+)
 from payerseg.driver.run_folder import RequestFiles
 from payerseg.driver.settings import RunSettings, StagePlan, plan_stages
 from payerseg.driver.stage_run import start_program
@@ -117,6 +123,8 @@ def _check_output(settings: RunSettings) -> None:
     if not output.is_absolute():
         msg = f"output folder {output} is not absolute; resolve it before the run"
         raise UsageError(msg)
+    if no_text := why_no_text(str(output)):
+        raise UsageError(no_text)
     nearest = next(path for path in (output, *output.parents) if os.path.exists(path))
     if not os.path.isdir(nearest):
         msg = f"{nearest} is a file; expected a folder for the results"

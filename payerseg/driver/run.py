@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import tempfile
 import threading
@@ -16,7 +15,6 @@ from pathlib import Path
 from payerseg.driver.dicom_inputs import SERIES_FOLDER
 from payerseg.driver.exports import write_exports
 from payerseg.driver.freshness import State, Verdict, decide, prune_case, restores
-from payerseg.driver.inputs import may_have_folder
 from payerseg.driver.lock import CaseLocks
 from payerseg.driver.messages import (
     CaseRecord,
@@ -35,12 +33,13 @@ from payerseg.driver.preflight import Preflight, check_before_start
 from payerseg.driver.run_folder import RunFolder, new_run_id
 from payerseg.driver.settings import RunSettings, StagePlan
 from payerseg.driver.stage_run import StageRun, outcome_of
+from payerseg.driver.status_files import StatusFiles
 from payerseg.errors import ArtifactError, OutOfResources, PayersegError, UsageError
 from payerseg.results.case_folder import PARTIAL_FOLDER, Case
 from payerseg.results.fingerprint import HashMemo
 from payerseg.results.manifest import StageManifest
 from payerseg.results.stage_folder import clear_result, remove
-from payerseg.results.status import CaseSummary, StageOutcome, StageState, read_status
+from payerseg.results.status import CaseSummary, StageOutcome, StageState
 from payerseg.stagekit.protocol import ExitCode, describe_failure
 
 STILL_TRUE = {StageState.FRESH, StageState.EDITED}
@@ -131,7 +130,7 @@ class PipelineRun:
             case.case_id: CaseRecord(case.case_id, case.image) for case in preflight.cases
         }
         self._restores: dict[str, Mapping[str, tuple[str, ...]]] = {}
-        self._told: dict[str, CaseSummary] = {}  # what the status files say
+        self._statuses = StatusFiles(settings, self.run_id)
         self._held: Mapping[str, str] = {}
         self._notices: list[str] = []
         self._all_written = True
@@ -183,13 +182,12 @@ class PipelineRun:
             record.stages[self._settings.pipeline[0].name] = outcome
             self._records[refusal.case_id] = record
         for case_id, record in self._records.items():
-            with contextlib.suppress(ArtifactError):
-                status = read_status(self._settings.case_folder(case_id))
-                if status is not None:
-                    record.before, self._told[case_id] = status.status, status
+            record.before = self._statuses.read(case_id)
         if not self._settings.dry_run:
             self._folder.open(self._settings, self._preflight.environment)
-            self._write_unfinished({*self._records} - {*self._told})
+            self._write_unfinished(
+                case_id for case_id, record in self._records.items() if not record.before
+            )
         folder = None if self._settings.dry_run else self._folder.root
         self._tell(RunStarted(self.run_id, folder, len(self._records), stages))
         self.tell_all(self._preflight.notices)
@@ -449,26 +447,15 @@ class PipelineRun:
     def _write_unfinished(self, case_ids: Iterable[str]) -> None:
         """Say of cases about to be worked on that they are not done; what is fresh keeps its status."""
         for case_id in case_ids:
-            image, message = self._records[case_id].image, "the run has not ended"
-            unfinished = CaseSummary(case_id, "not_run", message, image, {}, self.run_id)
-            self._write_status(unfinished)
+            image = self._records[case_id].image
+            self._tell_status(case_id, partial(self._statuses.write_unfinished, case_id, image))
 
     def _write_status(self, case: CaseSummary, *, durable: bool = False) -> None:
-        folder = self._settings.case_folder(case.case_id)
-        is_file = os.path.lexists(folder.root) and not os.path.isdir(folder.root)
-        if is_file or not may_have_folder(case.case_id):
-            return  # refused for that very reason
-        if case.case_id in self._held:
-            return  # the run that works on it says how it ended
-        told = self._told.get(case.case_id)
-        if told is not None and replace(told, run_id=case.run_id) == case:
-            return
+        self._tell_status(case.case_id, partial(self._statuses.write, case, durable=durable))
 
-        def write() -> None:
-            case.write(folder, durable=durable)
-            self._told[case.case_id] = case
-
-        self._try(write, f"the status of {case.case_id!r}", promised=True)
+    def _tell_status(self, case_id: str, write: Callable[[], object]) -> None:
+        if case_id not in self._held:  # the run that works on it says how it ended
+            self._try(write, f"the status of {case_id!r}", promised=True)
 
     def _try(self, write: Callable[[], object], what: str, *, promised: bool = False) -> None:
         """Write something derived; where that fails, the results stay true and people are told.

@@ -204,7 +204,8 @@ def _read_header(path: Path) -> Header:
     try:
         header = kind(head[: kind.template_dtype.itemsize], check=False)
         header.get_data_shape(), header.get_data_dtype(), header.get_slope_inter()
-    except (nib.spatialimages.HeaderDataError, ValueError, KeyError) as error:
+        int(header["vox_offset"])
+    except (nib.spatialimages.HeaderDataError, ValueError, OverflowError, KeyError) as error:
         msg = f"the NIfTI header of {path.name} is damaged ({error})"
         raise UnreadableScan(msg) from error
     return header
@@ -313,7 +314,12 @@ def _scaling_notes(header: Header) -> list[Note]:
 def _extension_notes(path: Path, header: Header) -> list[Note]:
     """Walk over the header's extensions, which hold nothing that is needed, and tell of a damaged one."""
     size, stop = header.sizeof_hdr + 4, int(header["vox_offset"])
-    if stop <= size or read_head(path, size)[header.sizeof_hdr] == 0:
+    if stop < size:
+        message = (
+            f"the header's vox_offset is {stop:g}; the voxels were read right behind the header"
+        )
+        return [Note("bad_offset", message)]
+    if stop == size or read_head(path, size)[header.sizeof_hdr] == 0:
         return []
     block, at = read_head(path, stop), size
     while at + 8 <= stop:

@@ -300,6 +300,19 @@ def test_a_fresh_case_does_not_wait_for_the_disk(bench, monkeypatch):
     assert [path.parent.name for path in waits].count("a") == 1
 
 
+def test_a_status_is_written_when_something_changed(bench):
+    bench.scans(b="two")
+    bench.run()
+    bench.run()  # "done" becomes "fresh"
+    status = {name: bench.output / name / "status.json" for name in "ab"}
+    before = {name: path.stat().st_mtime_ns for name, path in status.items()}
+    bench.scans(b="other")
+    bench.run()
+    assert status["a"].stat().st_mtime_ns == before["a"]
+    assert status["b"].stat().st_mtime_ns != before["b"]
+    assert '"done"' in status["b"].read_text()
+
+
 def test_a_cohort_in_other_hands_is_told_in_one_line(bench):
     bench.scans(b="two", c="three")
     locks = CaseLocks(bench.output / ".payerseg", "other")

@@ -31,16 +31,27 @@ cp -a "$disk/." "$kept" && exit $code
 """
 
 
+ON_READ_ONLY_DISK = """
+mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 99
+shift; "$@"
+"""
+
+
 def run_on_small_disk(size, disk, kept, *command):
     """Run a command while `disk` is a disk of that size; what it leaves there is copied to `kept`."""
     for folder in (disk, kept):
         folder.mkdir()
-    script = ["unshare", "-Urm", "sh", "-c", ON_SMALL_DISK, "sh", size, disk, kept]
+    return run_with_mount(ON_SMALL_DISK, size, disk, kept, *command)
+
+
+def run_with_mount(script, *arguments):
+    """Run a script that mounts something nobody else sees; return its exit code and what it said."""
     if shutil.which("unshare") is None:
-        pytest.skip("there is no unshare to mount a small disk with")
-    done = subprocess.run([*script, *command], capture_output=True, text=True, check=False)
-    if done.returncode in (1, 99) and "Operation not permitted" in done.stderr:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr}")
+        pytest.skip("there is no unshare to mount a disk with")
+    command = ["unshare", "-Urm", "sh", "-c", script, "sh", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode in (1, 99) and "not permitted" in done.stderr:
+        pytest.skip(f"no disk can be mounted here: {done.stderr}")
     return done.returncode, done.stdout + done.stderr
 
 
@@ -90,3 +101,18 @@ def test_the_whole_program_on_64_kb(tmp_path, repository, synthetic_spine, recor
     assert code in (2, 3), said
     assert "Traceback" not in said
     assert "full" in said
+
+
+def test_results_that_may_only_be_read(long_bench, repository):
+    bench = long_bench
+    bench.run()
+    before = bench.artifacts()
+    command = (sys.executable, "-c", DRIVER, bench.inputs, bench.output)
+    code, said = run_with_mount(ON_READ_ONLY_DISK, bench.output, *command)
+    assert (code, "cannot write to" in said) == (2, True), said
+    program = ("env", f"PYTHONPATH={repository}", sys.executable, "-m", "payerseg")
+    for words, expected in ((("status", bench.output), 0), (("report", bench.output), 2)):
+        code, said = run_with_mount(ON_READ_ONLY_DISK, bench.output, *program, *words)
+        assert code == expected, said
+        assert "Traceback" not in said
+    assert bench.artifacts() == before

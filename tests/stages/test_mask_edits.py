@@ -108,10 +108,14 @@ def test_an_edited_map_brings_the_single_masks_in_step(case):
 
 
 def test_an_edited_single_mask_brings_the_map_in_step(case):
+    before = labels_of(case).array
     edit_mask(case, "L1", lambda array: array * (np.arange(array.shape[0])[:, None, None] > 5))
     manifest = take_over(case)
     assert manifest.by_hand == ("vertebrae",)
     assert_in_step(case)
+    now = labels_of(case).array
+    assert 0 < np.count_nonzero(now == L1) < np.count_nonzero(before == L1)
+    assert set(before[now != before]) == {L1}, "the others are as they were"
 
 
 def test_a_single_mask_that_is_gone_is_no_correction(case):

@@ -94,6 +94,7 @@ def test_the_engine_is_an_option():
         ["--shard", "0/4"],
         ["--shard", "5/4"],
         ["--shard", "half"],
+        ["--shard", "1/" + "9" * 1000],
         ["--device", "tpu"],
         ["--keep", "everything"],
         ["--from-stage", "stage2"],

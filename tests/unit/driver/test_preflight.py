@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,11 @@ def test_an_output_that_is_a_file(settings):
     settings.output.write_text("x")
     with pytest.raises(UsageError, match="is a file; expected a folder"):
         check(settings)
+
+
+def test_an_output_whose_name_is_no_text(settings):
+    with pytest.raises(UsageError, match=r"caf\\xe9 is no valid utf-8"):
+        check(settings, output=settings.output / os.fsdecode(b"caf\xe9"))
 
 
 def test_a_case_folder_that_is_a_file_refuses_that_case_only(settings):

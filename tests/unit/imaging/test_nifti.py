@@ -10,7 +10,6 @@ from payerseg.domain.grid import Grid
 from payerseg.errors import BadGeometry, NotAThreeDimensionalScan, UnreadableScan
 from payerseg.imaging.files import read_volume
 from payerseg.imaging.nifti import (
-    LPS_FROM_RAS,
     geometry_differences,
     read_channels,
     read_nifti,
@@ -19,6 +18,7 @@ from payerseg.imaging.nifti import (
 )
 
 FLOAT32_MM = 1e-3
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # not the module's own, which is what is tested
 
 
 def stored_array(shape=(12, 10, 8), seed=0):
@@ -408,3 +408,18 @@ def test_axes_that_are_not_at_right_angles_are_told(tmp_path):
     raw = read_nifti(save(tmp_path / "a.nii", stored_array(), tilted, None, codes=(1, 0)))
     codes = codes_of(raw) - {"spacing_contradiction"}  # nibabel leaves pixdim alone
     assert codes == {"sheared"}
+
+
+@pytest.mark.parametrize("offset", [0, 100, -9e26])
+def test_voxels_said_to_lie_inside_the_header_are_read_behind_it_and_told(tmp_path, offset):
+    path = save(tmp_path / "a.nii", stored_array(), oblique_affine(), oblique_affine())
+    raw = read_nifti(patched(path, vox_offset=offset))
+    assert codes_of(raw) == {"bad_offset"}
+    np.testing.assert_array_equal(raw.array, stored_array().transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("offset", [np.nan, np.inf])
+def test_voxels_said_to_lie_nowhere_are_refused(tmp_path, offset):
+    path = save(tmp_path / "a.nii", stored_array(), oblique_affine())
+    with pytest.raises(UnreadableScan, match="damaged"):
+        read_nifti(patched(path, vox_offset=offset))
