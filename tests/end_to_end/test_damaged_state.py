@@ -83,17 +83,17 @@ def stand_in(spec):
 class ChildInThisProcess:
     """Stands in for `supervisor.Child`: same request, same events, no process."""
 
-    def __init__(self, command, _timers, on_event):
-        self.command, self.on_event = command, on_event
+    def __init__(self, command, _timers):
+        self.command = command
 
-    def run(self):
+    def run(self, on_event):
         spec, rejected = SPECS[self.command.module], []
 
         def say(event, fields):
             told = decode_event(encode_event(event, 0.0, fields))
             if event == "stage_rejected":
                 rejected.append(told)
-            self.on_event(told)
+            on_event(told)
 
         say.closed = ClosedAtOnce()
         stage = stand_in(spec) if spec.weights else load_stage_class(spec)
