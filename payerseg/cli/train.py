@@ -260,11 +260,24 @@ def check(data: Path, as_json: bool, strict: bool, **options: Any) -> int:
     show_default=True,
     help="How weights are stored.",
 )
-def export(training: Path, output: Path, notes: str, weights_dtype: str) -> None:
+@click.option(
+    "--average_with",
+    type=EXISTING_FOLDER,
+    help="The bundle of --initial_weights: write the mean of its weights and the new ones.",
+)
+def export(
+    training: Path, output: Path, notes: str, weights_dtype: str, average_with: Path | None
+) -> None:
     """Write the best weights of a TRAINING as a model bundle with its card."""
     from payerseg.training.export import export_bundle
 
-    export_bundle(training, output, notes=notes, weights_dtype=weights_dtype)  # type: ignore[arg-type]
+    export_bundle(
+        training,
+        output,
+        notes=notes,
+        weights_dtype=weights_dtype,  # type: ignore[arg-type]
+        average_with=average_with,
+    )
     click.echo(f"wrote {output}", err=True)
 
 

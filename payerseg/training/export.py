@@ -9,7 +9,7 @@ from typing import Literal
 from payerseg import records
 from payerseg.config.model_card import ModelCard, Source, TrainingRecord, single_sources
 from payerseg.errors import BundleError
-from payerseg.networks.bundle import save
+from payerseg.networks.bundle import ModelBundle, save
 from payerseg.training.history import read_best
 from payerseg.training.pack_format import read_arrays
 from payerseg.training.session import BEST_WEIGHTS_FILE, RECORD_FILE, FinishedTraining
@@ -23,6 +23,7 @@ def export_bundle(
     *,
     notes: str = "",
     weights_dtype: WeightsType = "float16",
+    average_with: Path | None = None,
 ) -> ModelCard:
     """Write the best weights of a training as a bundle.
 
@@ -31,15 +32,33 @@ def export_bundle(
         bundle: folder to write.
         notes: anything a user of the weights must know.
         weights_dtype: float16 halves the file.
+        average_with: bundle whose weights are averaged with the training's, half each: that of
+            `--initial_weights`. Between weights that fine-tuning joins lies no barrier, and their mean is
+            surer off the training data than either (Wortsman et al., "Robust fine-tuning of zero-shot
+            models", CVPR 2022). What was fitted to the bundle (decoder, mask threshold) stays with it.
 
     Returns:
         The card as written; a README.md beside it names every source and licence.
 
     Raises:
-        BundleError: the folder holds no trained weights.
+        BundleError: the folder holds no trained weights, or the bundle to average with is not the one
+            that the training began with.
     """
     record = read_record(training)
     card = ModelCard.from_json(records.to_json(record.card), str(training / RECORD_FILE))
+    arrays = read_arrays(training / BEST_WEIGHTS_FILE)
+    if average_with is not None:
+        other = ModelBundle.open(average_with, card.stage)
+        begun = record.start.weights_sha256 if record.start else "random weights"
+        if other.card.weights_sha256 != begun:
+            msg = (
+                f"{training} began with weights {begun[:12]}; {average_with} holds "
+                f"{other.card.weights_sha256[:12]}, and only the mean with the first makes sense"
+            )
+            raise BundleError(msg)
+        arrays = {name: (array + other.weights[name]) / 2 for name, array in arrays.items()}
+        card = replace(card, decoder=other.card.decoder, mask_threshold=other.card.mask_threshold)
+        notes = f"The mean of these and the initial weights. {notes}".strip()
     trained = TrainingRecord(
         sources=_sources(record),
         metrics=_metrics(record, training),
@@ -50,7 +69,6 @@ def export_bundle(
         command=str(record.config.get("command", "")),
         notes=" ".join(text for text in (_start(record), notes) if text),
     )
-    arrays = read_arrays(training / BEST_WEIGHTS_FILE)
     written = save(arrays, replace(card, training=trained, weights_dtype=weights_dtype), bundle)
     (bundle / "README.md").write_text(card_text(written), encoding="utf-8")
     return written

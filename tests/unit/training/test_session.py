@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from payerseg.config.model_card import ModelCard
 from payerseg.config.training import TrainingConfig
 from payerseg.errors import BundleError, ConfigError, DatasetError
 from payerseg.inference.device import compile_forward
@@ -330,6 +331,27 @@ def test_a_training_starts_from_a_bundle(tiny_pack: Path, bundle: Path, tmp_path
     card = export_bundle(tmp_path / STAGE1, tmp_path / "bundle", notes="Ours.")
     assert old.card.weights_sha256[:12] in card.training.notes
     assert card.training.notes.endswith("Ours.")
+
+
+def test_the_mean_with_the_initial_weights_keeps_what_was_fitted_to_them(
+    tiny_pack: Path, straight: Path, tmp_path: Path
+) -> None:
+    first = tmp_path / "first"
+    export_bundle(straight, first, weights_dtype="float32")
+    card = replace(ModelCard.read(first), mask_threshold=0.3)
+    (first / "model.json").write_text(card.to_json())
+    train_network(tiny(tiny_pack, initial_weights=str(first), iterations=2), tmp_path / STAGE1)
+    mean = export_bundle(
+        tmp_path / STAGE1, tmp_path / "mean", weights_dtype="float32", average_with=first
+    )
+    new, old = read_arrays(tmp_path / STAGE1 / "best.npz"), ModelBundle.open(first).weights
+    assert any(np.abs(new[name] - old[name]).max() > 1e-5 for name in old)
+    for name, array in ModelBundle.open(tmp_path / "mean").weights.items():
+        np.testing.assert_allclose(array, (new[name] + old[name]) / 2, atol=1e-6, err_msg=name)
+    assert mean.mask_threshold == 0.3
+    assert mean.training.notes.startswith("Started from weights")
+    with pytest.raises(BundleError, match="only the mean with the first"):
+        export_bundle(tmp_path / STAGE1, tmp_path / "no", average_with=tmp_path / "mean")
 
 
 def test_the_card_names_what_the_initial_weights_have_seen(straight: Path, tmp_path: Path) -> None:
