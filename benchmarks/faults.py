@@ -41,8 +41,6 @@ from payerseg.results.formats import read_artifact
 
 CASES = "cases"
 LIMIT_S = 3600
-CHATTER = re.compile(r"[IWE]\d{4} |WARNING: All log messages")
-"""Lines of the engine's native libraries."""
 NAMED_MM = 20.0
 OK = "ok"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -246,7 +244,7 @@ def command_rows(bench: Bench, item: Commands) -> Iterator[Row]:
             faults = [f"says {crash!r}" for crash in CRASHES if crash in text]
             faults += [] if done.returncode in right.codes else [f"expected {right.codes}"]
             faults += [] if re.search(right.says, text) else [f"does not say {right.says!r}"]
-            last = [line for line in text.splitlines() if line and not CHATTER.match(line)][-1:]
+            last = text.strip().splitlines()[-1:]
             said, case = "; ".join([*faults, *last]), f"{folder.name}: {words[0]}"
             yield Row(item.script, case, f"exit {done.returncode}", not faults, said)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
+from payerseg.cli.doctor import native_messages_kept_back
 from payerseg.config.model_card import CARD_FILE, LevelNetSpec, ModelCard, SCNetSpec
 from payerseg.config.weights import checkpoint_prefix, read_checked_card, weights_folder
 from payerseg.errors import BundleError, PayersegError, UsageError
@@ -49,13 +49,13 @@ def list_bundles(*, folder: Path | None) -> int:
 @weights.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @stage_option
+@native_messages_kept_back()  # the engine's greetings are not for people
 def verify(*, paths: tuple[Path, ...], stage: str | None) -> int:
     """Open weights as a stage would: card, checksum, and every variable's name, shape and values.
 
     PATHS are bundle folders or checkpoints (default: the bundles of this installation). A checkpoint
     needs --stage. Exit code 3 if one is not sound.
     """
-    _quiet_engine()
     from payerseg.networks.bundle import ModelBundle
 
     n_problems = 0
@@ -84,6 +84,7 @@ def verify(*, paths: tuple[Path, ...], stage: str | None) -> int:
 )
 @click.option("--float16", is_flag=True, help="Store weights as float16: half the size.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there already.")
+@native_messages_kept_back()
 def import_weights(
     *, checkpoint: Path, stage: str, output: Path | None, float16: bool, force: bool
 ) -> None:
@@ -92,7 +93,6 @@ def import_weights(
     CHECKPOINT is the prefix (`ckpt-50000`, without `.index`). Every variable of the network must be there
     with the right shape; optimiser state is left behind. TensorFlow is not needed. Prints the folder.
     """
-    _quiet_engine()
     from dataclasses import replace
 
     from payerseg.networks.bundle import ModelBundle, save
@@ -140,8 +140,3 @@ def describe(card: ModelCard) -> str:
 
 def _widths(widths: tuple[int, ...]) -> str:
     return "-".join(str(width) for width in widths)
-
-
-def _quiet_engine() -> None:
-    # before the engine is imported; its greetings are not for people
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
