@@ -65,7 +65,7 @@ MUTANTS = (
     ),
     *_of(
         "payerseg/postprocess/mask_results.py", EDITS,
-        ("array[block][inside] = vertebra.verse_label", "array[block][inside] = vertebra.rank"),
+        ("array[block][inside] = vertebra.verse_label", "array[block][inside] = vertebra.channel"),
         ("if np.any(taken[block] & inside):", "if False:"),
         ("if grid.voxels_apart(labels.grid) > ROUNDED_VOXELS:", "if False:"),
     ),

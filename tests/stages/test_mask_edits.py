@@ -1,5 +1,6 @@
 """Stage 3, edits: corrected masks are taken over, map and single masks in step."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -146,6 +147,13 @@ REFUSED = {
         "edited label map lies on",
     ),
     "truncated": (lambda f: truncate(f.path(SEGMENTATION)), "cannot be read"),
+    "masks that overlap": (
+        lambda f: (
+            shutil.copy(f.path(VERTEBRAE) / "L2.nii.gz", f.path(VERTEBRAE) / "L1.nii.gz"),
+            edit_mask(f, "L2", lambda a: a * (np.arange(a.shape[0])[:, None, None] > 5)),
+        ),
+        "overlaps with another one",
+    ),
     "a stranger among the masks": (
         lambda f: (f.path(VERTEBRAE) / "Q9.nii.gz").write_text("x"),
         "Q9.nii.gz is no mask",

@@ -95,6 +95,14 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_who_reads_the_old_file_keeps_it_whole(tmp_path):
+    path, open_elsewhere = tmp_path / "a.json", tmp_path / "old"
+    path.write_text("old")
+    open_elsewhere.hardlink_to(path)
+    write_text(path, "new")
+    assert (path.read_text(), open_elsewhere.read_text()) == ("new", "old")
+
+
 def test_a_name_of_full_length_can_be_written_and_keeps_its_ending(tmp_path):
     path = tmp_path / f"{'n' * 248}.nii.gz"
     with replacing(path, durable=True) as temporary:
