@@ -369,15 +369,13 @@ class PipelineRun:
             record.stages[plan.spec.name] = outcome
             if outcome.state is StageState.FAILED:
                 self._write_status(record.summary(self.run_id), durable=True)
-            if outcome.state is StageState.NO_SPINE:
-                self._retire_later(case_id, index)
-
-    def _retire_later(self, case_id: str, index: int) -> None:
-        """Take later results away: they belong to a spine that is no longer found."""
-        for plan in self._preflight.plans[index + 1 :]:
+            if outcome.state is not StageState.NO_SPINE:
+                continue
             folder = self._settings.case_folder(case_id)
-            if folder.manifest_path(plan.spec.folder).exists():
-                clear_result(folder, plan.spec.folder, plan.spec.writes)
+            for later in self._preflight.plans[index + 1 :]:
+                # these results belong to a spine that is no longer found
+                if folder.manifest_path(later.spec.folder).exists():
+                    clear_result(folder, later.spec.folder, later.spec.writes)
 
     def _leave_open(self, message: str) -> None:
         """Give every case without an outcome one that says so."""

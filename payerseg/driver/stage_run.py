@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from payerseg.config.schema import DriverConfig
 from payerseg.config.weights import programs_parent
@@ -212,7 +211,8 @@ class StageRun:
             case EventName.CASE_DONE:
                 self._settle(case_id, self._outcome_on_disk(case_id))
             case EventName.CASE_FAILED:
-                self._settle(case_id, _failed(event))
+                kind, message = str(event.get("kind", BUG_KIND)), str(event.get("message", ""))
+                self._settle(case_id, StageOutcome(StageState.FAILED, kind, message))
             case _:
                 pass
         self._listener(StageEvent(event, self._clock.now()))
@@ -309,8 +309,3 @@ def outcome_of(manifest: StageManifest, state: StageState) -> StageOutcome:
         peak_rss_mb=manifest.peak_rss_mb,
         needs_review=manifest.needs_review,
     )
-
-
-def _failed(event: Mapping[str, Any]) -> StageOutcome:
-    kind, message = str(event.get("kind", BUG_KIND)), str(event.get("message", ""))
-    return StageOutcome(StageState.FAILED, kind, message)

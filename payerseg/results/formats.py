@@ -74,7 +74,7 @@ _MASK_ENDING = ".nii.gz"
 class Codec:
     """How one format is written (value, path, case folder) and read (path)."""
 
-    write: Callable[[Any, Path, CaseFolder], None]
+    write: Callable[[Any, Path, CaseFolder], object]
     read: Callable[[Path], Any]
 
 
@@ -140,10 +140,6 @@ def _write_ct(ct: Volume, path: Path, _: CaseFolder) -> None:
     write_nifti(path, ct.array, ct.grid)
 
 
-def _write_scan(record: ScanRecord, path: Path, _: CaseFolder) -> None:
-    _write_text(record.to_json(), path, _)
-
-
 def _read_scan(path: Path) -> ScanRecord:
     return ScanRecord.from_json(_read_text(path), str(path))
 
@@ -171,15 +167,6 @@ def _write_label_heatmaps(heatmaps: Volume, path: Path, _: CaseFolder) -> None:
     height = np.rint(np.clip(peak, 0, 1) * 255).astype(np.uint8)
     both = np.stack([height, np.where(height > 0, labels[best], 0).astype(np.uint8)], axis=-1)
     write_nifti(path, both, heatmaps.grid)
-
-
-def _write_spine_box(box: SpineBox, path: Path, _: CaseFolder) -> None:
-    _write_text(records.to_json(BoxRecord(box.low_mm, box.high_mm)), path, _)
-
-
-def _read_spine_box(path: Path) -> SpineBox:
-    box = records.decode(BoxRecord, path.read_bytes(), str(path), "run spine_localization again")
-    return SpineBox(box.low_mm, box.high_mm)
 
 
 def _write_labels(labels: Volume, path: Path, folder: CaseFolder) -> None:
@@ -215,48 +202,46 @@ def _read_masks(path: Path) -> dict[Vertebra, Volume]:
     return dict(sorted(masks.items()))
 
 
-def _write_landmarks(landmarks: Landmarks, path: Path, _: CaseFolder) -> None:
-    _write_text(format_landmarks(landmarks), path, _)
-
-
-def _read_landmarks(path: Path) -> Landmarks:
-    return parse_landmarks(_read_text(path), path.name)
-
-
-def _write_picture(picture: np.ndarray, path: Path, _: CaseFolder) -> None:
-    path.write_bytes(encode_png(picture))
-
-
 def _write_json(value: object, path: Path, _: CaseFolder) -> None:
     try:
-        _write_text(records.to_json(value), path, _)
+        path.write_bytes(records.to_json(value).encode("utf-8"))
     except (TypeError, ValueError) as error:
         msg = f"{path.name}: {error}; expected plain JSON without NaN"
         raise ArtifactError(msg) from error
 
 
-def _read_json(path: Path) -> Any:
-    return records.decode(Any, path.read_bytes(), str(path), "run its stage again")
-
-
-def _write_text(text: str, path: Path, _: CaseFolder) -> None:
-    path.write_bytes(text.encode("utf-8"))
+def _text_writer(to_text: Callable[[Any], str]) -> Callable[[Any, Path, CaseFolder], object]:
+    return lambda value, path, _: path.write_bytes(to_text(value).encode("utf-8"))
 
 
 def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig")
 
 
+def _box_json(box: SpineBox) -> str:
+    return records.to_json(BoxRecord(box.low_mm, box.high_mm))
+
+
+def _read_box(path: Path) -> SpineBox:
+    box = records.decode(BoxRecord, path.read_bytes(), str(path), "run spine_localization again")
+    return SpineBox(box.low_mm, box.high_mm)
+
+
 _CODECS: dict[str, Codec] = {
     "nifti_ct": Codec(_write_ct, read_volume),
-    "scan": Codec(_write_scan, _read_scan),
+    "scan": Codec(_text_writer(ScanRecord.to_json), _read_scan),
     "heatmap": Codec(_write_heatmap, read_volume),
     "label_heatmaps": Codec(_write_label_heatmaps, read_channels),
-    "spine_box": Codec(_write_spine_box, _read_spine_box),
+    "spine_box": Codec(_text_writer(_box_json), _read_box),
     "labels": Codec(_write_labels, _read_canonical),
     "vertebra_masks": Codec(_write_masks, _read_masks),
-    "landmarks_csv": Codec(_write_landmarks, _read_landmarks),
-    "png": Codec(_write_picture, read_png),
-    "json": Codec(_write_json, _read_json),
-    "text": Codec(_write_text, _read_text),
+    "landmarks_csv": Codec(
+        _text_writer(format_landmarks), lambda path: parse_landmarks(_read_text(path), path.name)
+    ),
+    "png": Codec(lambda picture, path, _: path.write_bytes(encode_png(picture)), read_png),
+    "json": Codec(
+        _write_json,
+        lambda path: records.decode(Any, path.read_bytes(), str(path), "run its stage again"),
+    ),
+    "text": Codec(_text_writer(str), _read_text),
 }

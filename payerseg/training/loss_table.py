@@ -42,8 +42,6 @@ SUMMED_OVER_VOXELS = ("spine_heatmap_l2",)
 LEARNABLE_SIGMA = "learnable_sigma"
 """Not in the table: it has weights of its own, see `loss_networks`."""
 
-Unpack = Callable[[Any, Any], tuple[Any, Any]]
-
 
 @keras.saving.register_keras_serializable("payerseg")
 class TensorLoss(keras.losses.Loss):
@@ -63,30 +61,19 @@ class TensorLoss(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Unpack the target and compare."""
         y_pred = ops.cast(y_pred, "float32")
-        target, weight = _UNPACK[self.kind](y_true, y_pred)
+        match self.kind:
+            case "heat":
+                target, weight = y_true[..., :1], y_true[..., 1:]
+            case "rows":
+                rows = y_true[:, : y_pred.shape[-1]]
+                points, sigmas, present = rows[..., Z : X + 1], rows[..., SIGMA], rows[..., PRESENT]
+                target = gaussian_heatmaps(points, sigmas, present, ops.shape(y_pred))
+                weight = rows[:, None, None, None, :, WEIGHT]
+            case "labels":
+                target, weight = class_shares(y_true, y_pred.shape[-1]), None
+            case _:
+                target, weight = y_true, None
         return self.function(target, y_pred, weight)
-
-
-def _unpack_heat(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    del y_pred
-    return y_true[..., :1], y_true[..., 1:]
-
-
-def _unpack_rows(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    rows = y_true[:, : y_pred.shape[-1]]
-    target = gaussian_heatmaps(
-        rows[..., Z : X + 1], rows[..., SIGMA], rows[..., PRESENT], ops.shape(y_pred)
-    )
-    return target, rows[:, None, None, None, :, WEIGHT]
-
-
-def _unpack_mask(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    del y_pred
-    return y_true, None
-
-
-def _unpack_labels(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    return class_shares(y_true, y_pred.shape[-1]), None
 
 
 def class_shares(y_true: Any, n_classes: int) -> Any:
@@ -96,12 +83,6 @@ def class_shares(y_true: Any, n_classes: int) -> Any:
     return ops.one_hot(ops.cast(y_true[..., 0], "int32"), n_classes, dtype="float32")
 
 
-_UNPACK: dict[str, Unpack] = {
-    "heat": _unpack_heat,
-    "rows": _unpack_rows,
-    "mask": _unpack_mask,
-    "labels": _unpack_labels,
-}
 _FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("heat", "spine_heatmap_l2"): losses.spine_heatmap_l2,
     ("heat", "soft_dice_mse"): losses.soft_dice_and_mse,
