@@ -58,7 +58,9 @@ def export_bundle(
             raise BundleError(msg)
         arrays = {name: (array + other.weights[name]) / 2 for name, array in arrays.items()}
         card = replace(card, decoder=other.card.decoder, mask_threshold=other.card.mask_threshold)
-        notes = f"The mean with the initial weights; figures are of the new ones alone. {notes}".strip()
+        notes = (
+            f"The mean with the initial weights; figures are of the new ones alone. {notes}".strip()
+        )
     trained = TrainingRecord(
         sources=_sources(record),
         metrics=_metrics(record, training),
