@@ -6,9 +6,9 @@ from itertools import pairwise
 import house_measures as house
 
 MOST = {
-    "lines": 39_000,
-    "files": 218,
-    "code lines reachable from a run on a NIfTI": 12_600,
+    "lines": 39_500,
+    "files": 225,
+    "code lines reachable from a run on a NIfTI": 12_800,
     "files from the entry script to a written mask": 12,
     "circles of imports": 0,
 }

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from payerseg.results.case_folder import HOUSE_FOLDER
+from payerseg.results.case_folder import DRIVER_FOLDER
 from payerseg.results.fingerprint import MEMO_FILE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -35,7 +35,7 @@ def test_3000_cases_and_the_same_again(bench, monkeypatch, record_property):
     assert len(expected) == 3 * N_CASES
     run()
     first, *others = bench.output.glob("c*/status.json")
-    files = [first, *others, bench.output / HOUSE_FOLDER / MEMO_FILE]
+    files = [first, *others, bench.output / DRIVER_FOLDER / MEMO_FILE]
     before = {path: path.stat().st_mtime_ns for path in files}
     summary = run()
     record_property("outcome", "; ".join(figures))
