@@ -22,6 +22,9 @@ UNEXPLAINED_HEAT = 0.8
 scan's face cuts: on training scans they were as common in right results as in wrong ones."""
 COURSE_MM = 25.0
 """A place this far from the line through the named centres cannot be a vertebra of theirs."""
+OWN_PART, OWN_MM = 0.5, 10.0
+"""Nearer to a named centre than this part of the way to the next one (or, where it stands alone, this far)
+is a second peak at the same vertebra: none is half as high as its neighbours."""
 BEYOND_MM = 80.0
 """Two lumbar steps: further away a bright place says nothing about the chain."""
 VARIANTS = ("T13", "L6")
@@ -178,12 +181,23 @@ def _unexplained_reasons(chain: Chain, places: Places, evidence: LevelEvidence |
         beyond = max(spine[0, 2] - z_mm, z_mm - spine[-1, 2])
         if place in used or aside > COURSE_MM or beyond > BEYOND_MM:
             continue
+        if _is_second_peak(places.positions_mm[place], spine):
+            continue
         if evidence is not None and not _is_whole_vertebra(evidence, place):
             continue
         where = "beyond" if beyond > 0 else "within"
         point = f"({x_mm:.0f}, {y_mm:.0f}, {z_mm:.0f}) mm"
         reasons.append(f"a bright place at {point}, {where} the spine's course, is unexplained")
     return reasons
+
+
+def _is_second_peak(point_mm: np.ndarray, spine_mm: np.ndarray) -> bool:
+    """Tell whether a place belongs to a named vertebra."""
+    away = np.linalg.norm(spine_mm - point_mm, axis=1)
+    own = int(away.argmin())
+    others = np.linalg.norm(np.delete(spine_mm, own, axis=0) - spine_mm[own], axis=1)
+    reach = OWN_PART * float(others.min()) if len(others) else OWN_MM
+    return float(away[own]) < reach
 
 
 def _ribs(evidence: LevelEvidence, place: int) -> int | None:

@@ -293,6 +293,20 @@ def test_a_bright_place_in_the_spines_course_that_is_not_used_is_reported(heat, 
     assert any("is unexplained" in reason for reason in decision.reasons) is reported
 
 
+def test_a_second_peak_at_a_named_vertebra_is_not_reported():
+    case = full_case(7)
+    upper, lower = case.truth[Vertebra.T8], case.truth[Vertebra.T9]
+    reported = []
+    for part in (0.35, 0.62):
+        # to the side, or it would be merged with the peak it belongs to
+        point = np.add(lower + part * (upper - lower), (2, 0, 0))
+        decision = decode_spine(
+            [*case.candidates, Candidate(14, tuple(point.tolist()), 0.9)], field=case.field
+        )
+        reported.append(any("is unexplained" in reason for reason in decision.reasons))
+    assert reported == [False, False]
+
+
 def test_the_result_is_the_same_wherever_the_origin_lies():
     case = full_case(8)
     shift = np.array([812.0, -1400.0, 2200.0])
