@@ -84,6 +84,18 @@ def test_the_manifest_tells_everything(case):
     assert [event for event, _ in case.said] == [EventName.PROGRESS, EventName.NOTE]
 
 
+def test_the_names_of_results_are_on_the_disk_before_the_manifest(case, monkeypatch):
+    """The promise that a power cut leaves no manifest beside results that are not there."""
+    waits = []
+
+    def note(folder):
+        waits.append((folder, (folder / "manifest.json").exists()))
+
+    monkeypatch.setattr("payerseg.stagekit.case_run.sync_folder", note)
+    case.run(write_first)
+    assert waits == [(case.folder.root / SPEC.folder, False)]
+
+
 def test_an_undeclared_artifact_cannot_be_touched(case):
     with pytest.raises(ArtifactError, match="may read nothing, not first"):
         case.run(lambda work: work.read(FIRST))
