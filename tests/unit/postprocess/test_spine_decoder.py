@@ -293,6 +293,14 @@ def test_a_bright_place_in_the_spines_course_that_is_not_used_is_reported(heat, 
     assert any("is unexplained" in reason for reason in decision.reasons) is reported
 
 
+@pytest.mark.parametrize(("scale", "asked"), [(0.58, True), (0.8, False)])
+def test_names_of_very_small_children_are_for_a_person(scale, asked):
+    case = full_case(1, scale=scale)
+    decision = decode_spine(case.candidates, field=case.field)
+    assert any("often wrong" in reason for reason in decision.reasons) is asked
+    assert not any("often wrong" in remark for remark in decision.remarks)
+
+
 def test_a_second_peak_at_a_named_vertebra_is_not_reported():
     case = full_case(7)
     upper, lower = case.truth[Vertebra.T8], case.truth[Vertebra.T9]
