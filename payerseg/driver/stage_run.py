@@ -35,7 +35,7 @@ from payerseg.driver.supervisor import (
 )
 from payerseg.errors import ArtifactError, GridMismatch, InputError, PayersegError
 from payerseg.results.case_folder import Case
-from payerseg.results.fingerprint import scan_bytes
+from payerseg.results.fingerprint import Stamp, scan_bytes, stamp_of
 from payerseg.results.manifest import StageManifest
 from payerseg.results.stage_folder import clear_result
 from payerseg.results.status import StageOutcome, StageState
@@ -116,6 +116,7 @@ class StageRun:
         self._listener = listener
         self._reasons: Mapping[str, tuple[str, ...]] = {}
         self._outcomes: dict[str, StageOutcome] = {}
+        self._old: dict[str, Stamp | None] = {}
         self._processes: list[ProcessRecord] = []
         self._clock = StageClock(plan.spec.name, 1, 1, 0)
         self.log: Path | None = None
@@ -136,6 +137,7 @@ class StageRun:
             KeyboardInterrupt: a person ended it; `outcomes` holds what was done.
         """
         self._reasons, self._clock = reasons, clock
+        self._old = {case.case_id: self._manifest_stamp(case.case_id) for case in cases}
         waiting = list(cases)
         for number in range(self._settings.driver.max_restarts + 1):
             files, end = self._run_process(number, waiting)
@@ -238,6 +240,14 @@ class StageRun:
             return StageOutcome(StageState.FAILED, "protocol", message)
         return outcome_of(manifest, StageState.DONE)
 
+    def _manifest_stamp(self, case_id: str) -> Stamp | None:
+        """Tell one manifest from the next: a process may have died before it took the old one away."""
+        folder = self._settings.case_folder(case_id)
+        try:
+            return stamp_of(folder.manifest_path(self._plan.spec.folder))
+        except OSError:
+            return None
+
     def _settle_in_flight(self, end: ChildEnd, files: RequestFiles) -> None:
         """Blame the case that was being worked on, unless its manifest was already in place."""
         case_id = end.in_flight
@@ -246,7 +256,8 @@ class StageRun:
         spec = self._plan.spec
         if not self._takes_over:
             on_disk = self._outcome_on_disk(case_id)
-            if on_disk.state is not StageState.FAILED:
+            is_new = self._manifest_stamp(case_id) != self._old[case_id]
+            if is_new and on_disk.state is not StageState.FAILED:
                 self._settle(case_id, on_disk)
                 return
             clear_result(self._settings.case_folder(case_id), spec.folder, spec.writes)

@@ -183,3 +183,13 @@ def test_a_device_that_is_not_there_is_refused_before_the_first_case(bench, monk
     with pytest.raises(ConfigError, match="these weights are for another stage"):
         check_device(plan, settings)
     assert not bench.output.exists()
+
+
+def test_a_process_that_dies_before_it_takes_the_old_result_away_has_made_none(bench, monkeypatch):
+    bench.scans(a="one")
+    bench.run()
+    bench.scans(a="two")
+    monkeypatch.setenv("FAKE_DIE_AT", "1")
+    assert bench.statuses(bench.run()) == {"a": "failed_preparation_crashed"}
+    monkeypatch.delenv("FAKE_DIE_AT")
+    assert bench.statuses(bench.run()) == {"a": "ok"}
