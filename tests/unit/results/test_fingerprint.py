@@ -174,8 +174,11 @@ def test_weights_are_card_weights_and_prior(tmp_path, memo):
     before = weights_digest(bundle, memo)
     write(bundle / "README.md", "about")
     assert weights_digest(bundle, memo) == before
-    write(bundle / "spine_prior.json", "{}")
-    assert weights_digest(bundle, memo) != before
+    for name in ("spine_prior.json", "levels/model.json", "levels/model.weights.h5"):
+        (bundle / name).parent.mkdir(exist_ok=True)
+        write(bundle / name, "{}")
+        before, earlier = weights_digest(bundle, memo), before
+        assert before != earlier, name
 
 
 def test_a_checkpoint_is_its_index_and_data(tmp_path, memo):
