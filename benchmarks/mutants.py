@@ -141,7 +141,7 @@ MUTANTS = (
         ("if found != card.weights_sha256:", "if False:"),
     ),
     *_of(
-        "payerseg/driver/outcome.py", "tests/unit/driver/test_outcome.py",
+        "payerseg/driver/messages.py", "tests/unit/driver/test_outcome.py",
         ("if all(case.good for case in cases)", "if any(case.good for case in cases)"),
     ),
     *_of(

@@ -71,12 +71,18 @@ class Tree:
             path.write_text(text, encoding="utf-8")
 
 
+def stands_once(mutant: Mutant) -> bool:
+    """Tell whether a mutant's line is where it is said to be."""
+    path = ROOT / mutant.file
+    return path.is_file() and path.read_text(encoding="utf-8").count(mutant.line) == 1
+
+
 @click.command()
 @click.option("--only", default="", help="Mutants whose file or line holds this text.")
 def main(only: str) -> None:
     """Run the mutants."""
     chosen = [mutant for mutant in MUTANTS if only in f"{mutant.file} {mutant.line}"]
-    lost = [m for m in chosen if (ROOT / m.file).read_text(encoding="utf-8").count(m.line) != 1]
+    lost = [mutant for mutant in chosen if not stands_once(mutant)]
     for mutant in lost:
         print(f"no such line, or twice | {mutant}", flush=True)
     survived = 0
