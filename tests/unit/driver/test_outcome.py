@@ -2,8 +2,9 @@
 
 import pytest
 
-from payerseg.driver.messages import CaseRecord
-from payerseg.results.status import StageOutcome, StageState
+from payerseg.driver.messages import CaseRecord, exit_code_of
+from payerseg.results.status import CaseSummary, StageOutcome, StageState
+from payerseg.stagekit.protocol import ExitCode
 
 DONE = StageOutcome(StageState.DONE)
 NO_SPINE = StageOutcome(StageState.NO_SPINE, message="landmarks.csv lists no vertebra")
@@ -50,3 +51,9 @@ def test_each_reason_is_said_once():
     assert found.status == "ok_needs_review"
     assert found.message == "quality_report: The level is uncertain; L1 is small"
     assert summary(DONE, asking, DONE).message.count("the level is uncertain") == 1
+
+
+def test_one_failed_case_of_many_is_told_by_the_exit_code():
+    good, failed = CaseSummary("a", "ok"), CaseSummary("b", "failed_preparation_unreadable")
+    assert exit_code_of((good, good)) == ExitCode.OK
+    assert exit_code_of((good, failed)) == ExitCode.SOME_FAILED
