@@ -85,7 +85,7 @@ VERTEBRAE_LOCALIZATION = StageSpec(
     name="vertebrae_localization",
     step=2,
     module="stages.vertebrae_localization",
-    version=5,
+    version=6,
     reads=(a.CT, a.SPINE_BOX),
     writes=(a.HEATMAPS, a.CANDIDATES, a.LANDMARKS_CSV, a.LANDMARKS_JSON, a.PROJECTION),
     config=f"{_SCHEMA}VertebraeLocalizationConfig",
@@ -106,7 +106,7 @@ QUALITY_REPORT = StageSpec(
     name="quality_report",
     step=4,
     module="stages.quality_report",
-    version=5,
+    version=6,
     reads=(
         a.CT,
         a.SCAN,
