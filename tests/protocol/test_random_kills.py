@@ -37,6 +37,8 @@ raise SystemExit(bench.run().exit_code)
 """
 MOST_ACTS = {"driver": 90, "stage": 40}
 NEVER = 10**9
+HALVES = 8
+"""When both die is drawn within the whole run, then, where that had ended, within half of it, and so on."""
 
 
 class Scene:
@@ -70,7 +72,7 @@ class Scene:
 
     def run_and_die(self, victim, dice):
         """Run the driver, let the victim die; return what happened, "" if it lived."""
-        acts = dice.randrange(1, MOST_ACTS.get(victim, 2))
+        acts = HALVES if victim == "both" else dice.randrange(1, MOST_ACTS[victim])
         while acts:
             self.reset()
             happened = self._once(victim, acts, dice)
@@ -87,7 +89,7 @@ class Scene:
         places = [str(self.bench.inputs), str(self.bench.output), last_act]
         driver = subprocess.Popen([sys.executable, "-c", DRIVER, *places], env=environment)
         if victim == "both":
-            time.sleep(dice.uniform(0.05, self.seconds))
+            time.sleep(dice.uniform(0.05, self.seconds * acts / HALVES))
             stages = children_of(driver.pid)
             for pid in (driver.pid, *stages):
                 with contextlib.suppress(ProcessLookupError):
