@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 CASE_RUN = "tests/unit/stagekit/test_case_run.py"
 DECIDE = "tests/freshness/test_decide.py"
-EDITS = "tests/stages/test_mask_edits.py"
+EDITS = "tests/stages/test_mask_edits.py tests/freshness/test_edits.py"
 HOUNSFIELD = "tests/unit/preprocess/test_hounsfield.py"
 LOCK = "tests/unit/driver/test_lock.py"
 NIFTI = "tests/unit/imaging/test_nifti.py"
