@@ -62,7 +62,7 @@ def locate_bodies(labels: Volume) -> dict[Vertebra, VertebraBody]:
     Returns:
         One entry per vertebra of at least `MIN_MASK_MM3`, head to foot.
     """
-    array, voxel_mm3 = labels.array, float(abs(np.linalg.det(labels.grid.matrix[:3, :3])))
+    array, voxel_mm3 = labels.array, labels.grid.voxel_mm3
     boxes = ndimage.find_objects(array.astype(np.int32, copy=False))
     blocks = {}
     for vertebra in Vertebra:
